@@ -1,0 +1,238 @@
+/// \file
+/// RingAttention, the front door: exact attention over a sequence spread over the ranks of a communicator.
+#pragma once
+
+#include <rondo/agreement.hpp>
+#include <rondo/comm/concept.hpp>
+#include <rondo/engine.hpp>
+#include <rondo/kernel/default.hpp>
+#include <rondo/overlap.hpp>
+#include <rondo/problem.hpp>
+#include <rondo/sharding/concept.hpp>
+#include <rondo/sharding/shard_table.hpp>
+#include <rondo/tensor.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <bit>
+#include <cstdint>
+#include <exception>
+#include <string>
+
+namespace rondo {
+
+/// What a RingAttention is made with, besides its shape.
+struct Options {
+  std::int64_t chunk = 4096;    ///< tokens of a piece: what travels, and is kept of a visitor, at a time
+  bool check_agreement = true;  ///< compare the ranks' arguments before every call (one small reduction)
+};
+
+/// Whether a call would be refused, and why.
+struct Support {
+  bool ok = true;
+  std::string reason;
+  explicit operator bool() const { return ok; }
+};
+
+/// Exact attention, softmax(scale · q·kᵀ)·v under a mask, and its gradient, where every rank holds a shard of the
+/// tokens (Liu, Zaharia & Abbeel, arXiv 2310.01889). Owns its workspace: make one, use it for many calls. Every rank
+/// of the communicator makes one with the same arguments and makes the same calls in the same order.
+///
+/// Tensors are a rank's own tokens, in the order of its runs: q, out and their gradients [batch, sequence, heads,
+/// head_dim]; k, v and theirs [batch, sequence, kv_heads, head_dim]; lse [batch, heads, sequence]. Any strides.
+///
+/// Every call throws, besides what it says itself: agreement_error when ranks differ in shape, type, sharding, chunk or
+/// problem; peer_failed when another rank failed or refused its arguments; timeout_error when one does not answer.
+/// After an exception the outputs are unspecified. Calls return when the outputs are complete.
+template <Communicator Comm, Sharding ShardingT, BlockKernel Kernel = default_kernel<float, typename Comm::execution_space>>
+class RingAttention {
+ public:
+  using value_type = typename Kernel::value_type;
+  using accumulate_type = typename Kernel::accumulate_type;
+  using execution_space = typename Kernel::execution_space;
+  using memory_space = typename execution_space::memory_space;
+  template <class T>
+  using Tensor4 = Tensor<T, 4, memory_space>;
+  template <class T>
+  using Tensor3 = Tensor<T, 3, memory_space>;
+
+  static_assert(std::is_same_v<memory_space, typename Comm::memory_space>,
+                "the kernel's memory space must be the communicator's");
+
+  /// Checks the arguments, makes sure that all ranks gave the same, and allocates the workspace.
+  /// \throws shape_error, argument_error, agreement_error
+  RingAttention(Comm& comm, const Shape& shape, const ShardingT& sharding, const Kernel& kernel = {},
+                const Options& options = {})
+      : check_agreement_(options.check_agreement && comm.size() > 1),
+        engine_(agreed_engine(comm, shape, sharding, kernel, options, check_agreement_)) {}
+
+  const Shape& shape() const { return engine_.shape(); }
+  /// Which tokens each rank holds.
+  const ShardTable& shards() const { return engine_.table(); }
+  /// Number of tokens this rank holds: the extent of its tensors' sequence axis.
+  std::int64_t tokens() const { return engine_.tokens(); }
+  /// Tokens of a piece: the option, or the longest run if that is shorter.
+  std::int64_t chunk() const { return engine_.chunk(); }
+  /// Bytes of this rank's workspace. Depends on this rank's tokens and the chunk, not on the number of ranks.
+  std::size_t workspace_bytes() const { return engine_.workspace_bytes(); }
+  /// What this rank has sent and how long it has waited, since construction.
+  const Statistics& statistics() const { return engine_.statistics(); }
+
+  /// Says, without calling, whether a problem would be refused and why.
+  template <ProblemType P>
+  Support supported(const P& problem) const {
+    try {
+      static_cast<void>(problem.resolved(shape()));
+      return {};
+    } catch (const error& refusal) {
+      return {false, refusal.what()};
+    }
+  }
+
+  /// out = softmax(scores)·v over all ranks' keys, lse = log Σ e^score (natural). A query that sees no key gets 0 and
+  /// -inf. \throws shape_error naming the tensor; argument_error when an output overlaps another tensor
+  template <ProblemType P = Problem<>>
+  void forward(const execution_space& exec, const Tensor4<const value_type>& q, const Tensor4<const value_type>& k,
+               const Tensor4<const value_type>& v, const Tensor4<value_type>& out, const Tensor3<accumulate_type>& lse,
+               const P& problem = {}) {
+    P resolved = problem;
+    agree("forward", problem, [&] {
+      check_queries("q", q);
+      check_keys("k", k);
+      check_keys("v", v);
+      check_queries("out", out);
+      check_rows("lse", lse);
+      detail::check_separate("out", out, {"q", "k", "v", "lse"}, q, k, v, lse);
+      detail::check_separate("lse", lse, {"q", "k", "v"}, q, k, v);
+      resolved = problem.resolved(shape());
+    });
+    engine_.forward(exec, resolved, q, k, v, out, lse);
+  }
+
+  template <ProblemType P = Problem<>>
+  void forward(const Tensor4<const value_type>& q, const Tensor4<const value_type>& k,
+               const Tensor4<const value_type>& v, const Tensor4<value_type>& out, const Tensor3<accumulate_type>& lse,
+               const P& problem = {}) {
+    forward(engine_.comm().execution_instance(), q, k, v, out, lse, problem);
+  }
+
+  /// The gradients of a loss with respect to q, k and v from its gradient with respect to out. `out` and `lse` are what
+  /// forward returned for the same q, k, v and problem. The gradients are overwritten; those of k and v contain every
+  /// rank's part. \throws shape_error naming the tensor; argument_error when an output overlaps another tensor
+  template <ProblemType P = Problem<>>
+  void backward(const execution_space& exec, const Tensor4<const value_type>& q, const Tensor4<const value_type>& k,
+                const Tensor4<const value_type>& v, const Tensor4<const value_type>& out,
+                const Tensor3<const accumulate_type>& lse, const Tensor4<const value_type>& grad_out,
+                const Tensor4<value_type>& grad_q, const Tensor4<value_type>& grad_k, const Tensor4<value_type>& grad_v,
+                const P& problem = {}) {
+    P resolved = problem;
+    agree("backward", problem, [&] {
+      check_queries("q", q);
+      check_keys("k", k);
+      check_keys("v", v);
+      check_queries("out", out);
+      check_rows("lse", lse);
+      check_queries("grad_out", grad_out);
+      check_queries("grad_q", grad_q);
+      check_keys("grad_k", grad_k);
+      check_keys("grad_v", grad_v);
+      const auto inputs = {"q", "k", "v", "out", "lse", "grad_out"};
+      detail::check_separate("grad_q", grad_q, inputs, q, k, v, out, lse, grad_out);
+      detail::check_separate("grad_k", grad_k, inputs, q, k, v, out, lse, grad_out);
+      detail::check_separate("grad_v", grad_v, inputs, q, k, v, out, lse, grad_out);
+      detail::check_separate("grad_q", grad_q, {"grad_k", "grad_v"}, grad_k, grad_v);
+      detail::check_separate("grad_k", grad_k, {"grad_v"}, grad_v);
+      resolved = problem.resolved(shape());
+    });
+    engine_.backward(exec, resolved, q, k, v, out, lse, grad_out, grad_q, grad_k, grad_v);
+  }
+
+  template <ProblemType P = Problem<>>
+  void backward(const Tensor4<const value_type>& q, const Tensor4<const value_type>& k,
+                const Tensor4<const value_type>& v, const Tensor4<const value_type>& out,
+                const Tensor3<const accumulate_type>& lse, const Tensor4<const value_type>& grad_out,
+                const Tensor4<value_type>& grad_q, const Tensor4<value_type>& grad_k, const Tensor4<value_type>& grad_v,
+                const P& problem = {}) {
+    backward(engine_.comm().execution_instance(), q, k, v, out, lse, grad_out, grad_q, grad_k, grad_v, problem);
+  }
+
+ private:
+  using Engine = detail::Engine<Comm, Kernel>;
+
+  /// Runs check() on this rank's arguments, then tells the others and compares with theirs.
+  template <class Check>
+  static std::exception_ptr refusal_of(const Check& check) {
+    try {
+      check();
+      return nullptr;
+    } catch (...) {
+      return std::current_exception();
+    }
+  }
+
+  static Engine agreed_engine(Comm& comm, const Shape& shape, const ShardingT& sharding, const Kernel& kernel,
+                              const Options& options, bool check_agreement) {
+    Shape checked;
+    ShardTable table;
+    const std::exception_ptr refusal = refusal_of([&] {
+      checked = shape.checked();
+      if (options.chunk < 1) {
+        throw argument_error(detail::message("options: chunk is ", options.chunk, ", it must be at least 1"));
+      }
+      table = ShardTable(sharding, comm.size());
+    });
+    if (check_agreement) {
+      detail::check_agreement(comm,
+                              std::array{detail::Field{"batch", shape.batch}, detail::Field{"heads", shape.heads},
+                                         detail::Field{"kv_heads", checked.kv_heads},
+                                         detail::Field{"head_dim", shape.head_dim},
+                                         detail::Field{"storage type (bits)", precision_traits<value_type>::code},
+                                         detail::Field{"kernel wire format", Kernel::wire_format},
+                                         detail::Field{"kind of sharding", ShardingT::code},
+                                         detail::Field{"total tokens", sharding.total_tokens()},
+                                         detail::Field{"chunk", options.chunk}},
+                              refusal);
+    } else if (refusal) {
+      std::rethrow_exception(refusal);
+    }
+    return Engine(comm, kernel, checked, std::move(table), options.chunk);
+  }
+
+  template <ProblemType P, class Check>
+  void agree(const char* operation, const P& problem, const Check& check) {
+    const std::exception_ptr refusal = refusal_of(check);
+    if (check_agreement_) {
+      detail::check_agreement(
+          engine_.comm(),
+          std::array{detail::Field{"operation", operation[0] == 'f' ? 1 : 2},
+                     detail::Field{"kind of mask", P::mask_type::code},
+                     detail::Field{"parameters of the mask", detail::fingerprint(problem.mask)},
+                     detail::Field{"kind of score function", P::score_type::code},
+                     detail::Field{"parameters of the score function", detail::fingerprint(problem.score)},
+                     detail::Field{"scale (as bits)", std::bit_cast<std::int64_t>(problem.scale) >> 1}},
+          refusal);
+    } else if (refusal) {
+      std::rethrow_exception(refusal);
+    }
+  }
+
+  template <class View>
+  void check_queries(const char* name, const View& x) const {
+    detail::check_extents(name, "[batch, sequence, heads, head_dim]", x,
+                          {shape().batch, tokens(), shape().heads, shape().head_dim});
+  }
+  template <class View>
+  void check_keys(const char* name, const View& x) const {
+    detail::check_extents(name, "[batch, sequence, kv_heads, head_dim]", x,
+                          {shape().batch, tokens(), shape().kv_heads, shape().head_dim});
+  }
+  template <class View>
+  void check_rows(const char* name, const View& x) const {
+    detail::check_extents(name, "[batch, heads, sequence]", x, {shape().batch, shape().heads, tokens()});
+  }
+
+  bool check_agreement_;
+  Engine engine_;
+};
+
+}  // namespace rondo

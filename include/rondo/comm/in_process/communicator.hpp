@@ -1,0 +1,244 @@
+/// \file
+/// The communicator of one rank of an in-process group, and its transfers.
+#pragma once
+
+#include <rondo/comm/in_process/hub.hpp>
+
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace rondo {
+namespace in_process {
+
+/// At most this many messages make one exchange.
+inline constexpr std::size_t most_segments = 8;
+
+/// A started exchange between threads. Destroying it before it is done withdraws what nobody has matched yet.
+template <class Exec>
+class Transfer {
+ public:
+  using HubType = Hub<typename Exec::memory_space>;
+  using PostType = typename HubType::PostType;
+
+  Transfer() = default;
+  Transfer(HubType& hub, const Membership& members, int thread, Where where)
+      : hub_(&hub), members_(&members), thread_(thread), where_(where) {}
+  Transfer(Transfer&& other) noexcept { swap(other); }
+  Transfer& operator=(Transfer&& other) noexcept {
+    Transfer(std::move(other)).swap(*this);
+    return *this;
+  }
+  ~Transfer() { release(); }
+
+  void add(PostType* post) { posts_[count_++] = post; }
+
+  /// True when everything has left and arrived. Never blocks.
+  bool test() {
+    for (std::size_t i = 0; i < count_; ++i) {
+      if (!hub_->is_done(posts_[i])) return false;
+    }
+    return true;
+  }
+
+  /// \throws timeout_error, peer_failed; agreement_error when a sender and a receiver have different sizes in mind
+  void wait() {
+    for (std::size_t i = 0; i < count_; ++i) hub_->wait(thread_, posts_[i], *members_, where_);
+    release();
+  }
+
+  /// Later work on `exec` runs after arrival: in process, the host waits.
+  void order(const Exec& /*exec*/) { wait(); }
+
+ private:
+  void release() {
+    for (std::size_t i = 0; i < count_; ++i) hub_->release(posts_[i]);
+    count_ = 0;
+  }
+  void swap(Transfer& other) {
+    std::swap(hub_, other.hub_);
+    std::swap(members_, other.members_);
+    std::swap(thread_, other.thread_);
+    std::swap(where_, other.where_);
+    std::swap(posts_, other.posts_);
+    std::swap(count_, other.count_);
+  }
+
+  HubType* hub_ = nullptr;
+  const Membership* members_ = nullptr;
+  int thread_ = 0;
+  Where where_{};
+  std::array<PostType*, most_segments> posts_{};
+  std::size_t count_ = 0;
+};
+
+}  // namespace in_process
+
+/// One rank's end of an in-process group. Made by in_process_group::run and by split; valid while run lasts, on the
+/// thread it was given to.
+template <class Exec = Kokkos::DefaultExecutionSpace>
+class in_process_communicator {
+ public:
+  using execution_space = Exec;
+  using memory_space = typename Exec::memory_space;
+  using HubType = in_process::Hub<memory_space>;
+  static constexpr bool stream_ordered = false;
+
+  in_process_communicator(std::shared_ptr<HubType> hub, std::shared_ptr<const in_process::Membership> members,
+                          int rank, Exec exec)
+      : hub_(std::move(hub)), members_(std::move(members)), rank_(rank), exec_(std::move(exec)) {}
+
+  int rank() const { return rank_; }
+  int size() const { return static_cast<int>(members_->threads.size()); }
+  /// This rank's own execution-space instance.
+  const Exec& execution_instance() const { return exec_; }
+  /// Seconds that any call waits for its peers.
+  Deadline deadline() const { return hub_->deadline(); }
+
+  /// Starts all segments as one group, after the work queued on `after`.
+  /// \throws argument_error for an unknown peer or too many segments; peer_failed
+  in_process::Transfer<Exec> exchange(const Exec& after, std::span<const Segment<memory_space>> segments,
+                                      Where where = {}) {
+    if (segments.size() > in_process::most_segments) {
+      throw argument_error(detail::message("exchange of ", segments.size(), " segments: at most ",
+                                           in_process::most_segments));
+    }
+    for (const auto& segment : segments) check_peer("exchange", segment.peer);
+    after.fence("rondo::in_process: before an exchange");
+    in_process::Transfer<Exec> transfer(*hub_, *members_, thread(), where);
+    for (const auto& segment : segments) {
+      const int peer = members_->threads[static_cast<std::size_t>(segment.peer)];
+      const bool sends = segment.direction == Direction::send;
+      transfer.add(hub_->post(after, *members_, members_->context, sends ? thread() : peer, sends ? peer : thread(),
+                              segment.direction, segment.bytes));
+    }
+    return transfer;
+  }
+
+  /// Combines the values of all ranks in place, in the order of ranks.
+  /// \throws agreement_error when lengths or reductions differ between ranks; timeout_error, peer_failed
+  template <class T>
+    requires std::same_as<T, float> || std::same_as<T, double> || std::same_as<T, std::int64_t>
+  void all_reduce(std::span<T> values, Reduction reduction) {
+    static constexpr const char* names[] = {"sum", "minimum", "maximum"};
+    struct Mine {
+      T* data;
+    } mine{values.data()};
+    const std::size_t count = values.size();
+    collective(signature("all_reduce: %s of %zu values of %zu bytes", names[static_cast<int>(reduction)], count,
+                         sizeof(T)),
+               &mine, [count, reduction](std::span<void* const> ranks) {
+                 T* total = static_cast<Mine*>(ranks[0])->data;
+                 for (std::size_t rank = 1; rank < ranks.size(); ++rank) {
+                   combine(total, static_cast<Mine*>(ranks[rank])->data, count, reduction);
+                 }
+                 for (std::size_t rank = 1; rank < ranks.size(); ++rank) {
+                   std::copy_n(total, count, static_cast<Mine*>(ranks[rank])->data);
+                 }
+               });
+  }
+  void all_reduce(std::span<float> values, Reduction reduction) { all_reduce<float>(values, reduction); }
+  void all_reduce(std::span<double> values, Reduction reduction) { all_reduce<double>(values, reduction); }
+  void all_reduce(std::span<std::int64_t> values, Reduction reduction) { all_reduce<std::int64_t>(values, reduction); }
+
+  /// Copies the bytes of rank `root` to all. \throws agreement_error when lengths or roots differ between ranks
+  void broadcast(std::span<std::byte> bytes, int root) {
+    check_peer("broadcast", root);
+    const std::size_t count = bytes.size();
+    collective(signature("broadcast from rank %d of %zu bytes", root, count), bytes.data(),
+               [count, root](std::span<void* const> ranks) {
+                 for (void* target : ranks) {
+                   if (target != ranks[static_cast<std::size_t>(root)]) {
+                     std::memcpy(target, ranks[static_cast<std::size_t>(root)], count);
+                   }
+                 }
+               });
+  }
+
+  /// Returns when every rank has called it.
+  void barrier() {
+    collective(signature("barrier"), nullptr, [](std::span<void* const>) {});
+  }
+
+  /// True on every rank when every rank said true.
+  bool agree(bool ok) {
+    std::int64_t value = ok ? 1 : 0;
+    all_reduce(std::span{&value, 1}, Reduction::minimum);
+    return value == 1;
+  }
+
+  /// The communicator of all ranks that gave the same color, in the order of (key, rank). A failure anywhere in the
+  /// group still reaches everyone.
+  in_process_communicator split(int color, int key) {
+    struct Mine {
+      int color, key, rank;
+      std::shared_ptr<in_process::Membership> members;
+    } mine{color, key, rank_, nullptr};
+    collective(signature("split"), &mine, [this](std::span<void* const> ranks) {
+      std::vector<Mine*> all;
+      for (void* rank : ranks) all.push_back(static_cast<Mine*>(rank));
+      std::stable_sort(all.begin(), all.end(), [](const Mine* a, const Mine* b) {
+        return std::pair{a->color, a->key} < std::pair{b->color, b->key};
+      });
+      for (std::size_t i = 0; i < all.size(); ++i) {
+        if (i == 0 || all[i]->color != all[i - 1]->color) {
+          all[i]->members = std::make_shared<in_process::Membership>();
+          all[i]->members->context = hub_->new_context();
+        } else {
+          all[i]->members = all[i - 1]->members;
+        }
+        all[i]->members->threads.push_back(members_->threads[static_cast<std::size_t>(all[i]->rank)]);
+      }
+    });
+    const auto& threads = mine.members->threads;
+    const auto position = std::find(threads.begin(), threads.end(), thread());
+    return {hub_, mine.members, static_cast<int>(position - threads.begin()), exec_};
+  }
+
+ private:
+  int thread() const { return members_->threads[static_cast<std::size_t>(rank_)]; }
+
+  void check_peer(const char* what, int peer) const {
+    if (peer < 0 || peer >= size()) {
+      throw argument_error(detail::message(what, ": rank ", peer, " does not exist, there are ", size(), " ranks"));
+    }
+  }
+
+  template <class T>
+  static void combine(T* total, const T* values, std::size_t count, Reduction reduction) {
+    for (std::size_t i = 0; i < count; ++i) {
+      if (reduction == Reduction::sum) {
+        total[i] += values[i];
+      } else if (reduction == Reduction::minimum ? values[i] < total[i] : total[i] < values[i]) {
+        total[i] = values[i];
+      }
+    }
+  }
+
+  /// What ranks must agree on, in a buffer of this communicator's (nothing is allocated).
+  template <class... Values>
+  std::string_view signature(const char* format, const Values&... values) {
+    const int length = std::snprintf(signature_.data(), signature_.size(), format, values...);
+    return {signature_.data(), static_cast<std::size_t>(length)};
+  }
+  std::string_view signature(const char* text) { return text; }
+
+  template <class Combine>
+  void collective(std::string_view signature, void* data, const Combine& combine) {
+    hub_->collective(thread(), *members_, signature, data, combine);
+  }
+
+  std::shared_ptr<HubType> hub_;
+  std::shared_ptr<const in_process::Membership> members_;
+  int rank_;
+  Exec exec_;
+  std::array<char, 96> signature_{};
+};
+
+static_assert(Communicator<in_process_communicator<>>);
+
+}  // namespace rondo

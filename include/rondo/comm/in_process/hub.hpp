@@ -1,0 +1,335 @@
+/// \file
+/// Where the threads of an in-process group meet: posted messages, collectives, and the news of a failure.
+#pragma once
+
+#include <rondo/comm/concept.hpp>
+#include <rondo/error.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace rondo::in_process {
+
+/// One posted half of a message. `context` tells communicators apart; `from` and `to` are threads of the group.
+template <class MemorySpace>
+struct Post {
+  enum class State { pending, copying, done, refused };
+  int context = 0;
+  int from = 0;
+  int to = 0;
+  Direction direction = Direction::send;
+  typename Segment<MemorySpace>::Bytes bytes;
+  State state = State::pending;
+  std::string refusal;
+};
+
+/// The threads and the communicators among them.
+struct Membership {
+  int context = 0;
+  std::vector<int> threads;  ///< the group's thread for each rank of the communicator
+};
+
+/// Shared by all threads of a group, for one run. One mutex guards everything; copies are made outside it. Whoever
+/// posts the second half of a message copies it, so a transfer never depends on its peer calling again.
+template <class MemorySpace>
+class Hub {
+ public:
+  using PostType = Post<MemorySpace>;
+  using Clock = std::chrono::steady_clock;
+
+  Hub(int threads, Deadline deadline)
+      : deadline_(deadline), wake_(static_cast<std::size_t>(threads)), left_(static_cast<std::size_t>(threads), false), escaped_(static_cast<std::size_t>(threads)) {
+    pending_.reserve(16 * static_cast<std::size_t>(threads));
+  }
+
+  Deadline deadline() const { return deadline_; }
+
+  /// A thread's work ended with an exception: everyone who waits or calls from now on gets peer_failed.
+  void fail(int thread, const std::string& what, std::exception_ptr exception) {
+    const std::lock_guard lock(mutex_);
+    escaped_[static_cast<std::size_t>(thread)] = std::move(exception);
+    break_group(thread, what);
+  }
+
+  /// A thread returned from its work and will not call again.
+  void leave(int thread) {
+    const std::lock_guard lock(mutex_);
+    left_[static_cast<std::size_t>(thread)] = true;
+    wake_all();
+  }
+
+  /// The exception that ended the work of the thread that failed first; of another one when that thread caught its
+  /// own; null when no exception ended any thread's work.
+  std::exception_ptr original_exception() {
+    const std::lock_guard lock(mutex_);
+    if (failure_ && escaped_[static_cast<std::size_t>(failure_->thread)]) {
+      return escaped_[static_cast<std::size_t>(failure_->thread)];
+    }
+    const auto found = std::find_if(escaped_.begin(), escaped_.end(), [](const auto& e) { return e != nullptr; });
+    return found == escaped_.end() ? nullptr : *found;
+  }
+
+  /// Posts half a message; copies at once when the other half is there.
+  template <class Exec>
+  PostType* post(const Exec& exec, const Membership& members, int context, int from, int to, Direction direction,
+                 const typename Segment<MemorySpace>::Bytes& bytes) {
+    PostType* mine = nullptr;
+    PostType* other = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      throw_if_failed(members);
+      mine = take_post();
+      mine->context = context;
+      mine->from = from;
+      mine->to = to;
+      mine->direction = direction;
+      mine->bytes = bytes;
+      mine->state = PostType::State::pending;
+      other = match(*mine);
+      if (other == nullptr) {
+        pending_.push_back(mine);
+        return mine;
+      }
+      if (other->bytes.size() != mine->bytes.size()) {
+        refuse(*mine, *other, members);
+        return mine;
+      }
+      mine->state = other->state = PostType::State::copying;
+    }
+    const auto& source = direction == Direction::send ? mine->bytes : other->bytes;
+    const auto& target = direction == Direction::send ? other->bytes : mine->bytes;
+    copy(exec, target, source);
+    const std::lock_guard lock(mutex_);
+    mine->state = other->state = PostType::State::done;
+    wake(direction == Direction::send ? to : from);
+    return mine;
+  }
+
+  bool is_done(const PostType* post) {
+    const std::lock_guard lock(mutex_);
+    return post->state == PostType::State::done;
+  }
+
+  /// Returns when the message has been copied.
+  /// \throws timeout_error, peer_failed, or agreement_error when the two halves have different sizes
+  void wait(int thread, const PostType* post, const Membership& members, const Where& where) {
+    using State = typename PostType::State;
+    const int peer = post->from == thread ? post->to : post->from;
+    const auto settled = [&] { return post->state == State::done || post->state == State::refused; };
+    std::unique_lock lock(mutex_);
+    const bool in_time = wait_until(lock, thread, [&] {
+      return settled() || (post->state == State::pending && (failure_ || left_[static_cast<std::size_t>(peer)]));
+    });
+    if (post->state == State::refused) throw agreement_error(post->refusal);
+    if (settled()) return;
+    throw_if_failed(members);
+    const auto text = [&](const char* what) {
+      return detail::message("rank ", rank_of(members, thread), what, rank_of(members, peer), " at ",
+                             where.hop < 0 ? "" : detail::message("hop ", where.hop, " of "), where.what, " (",
+                             post->direction == Direction::send ? "sending " : "receiving ", post->bytes.size(),
+                             " bytes)");
+    };
+    if (in_time) {
+      abandon(thread, peer_failed(rank_of(members, peer), text(" cannot finish: the group was left by rank ")));
+    }
+    abandon(thread, timeout_error(rank_of(members, peer),
+                                  text(detail::message(" waited ", deadline_.count(), " s for rank ").c_str())));
+  }
+
+  /// Gives a post back. One that nobody matched is withdrawn; one being copied is left to the hub.
+  void release(PostType* post) {
+    const std::lock_guard lock(mutex_);
+    std::erase(pending_, post);
+    if (post->state == PostType::State::copying) return;
+    post->bytes = {};
+    free_.push_back(post);
+  }
+
+  /// A collective of all members: the last to arrive calls combine(pointers of all ranks, in rank order) for everyone.
+  /// \param signature  must be equal on all ranks ("all_reduce of 12 floats"), else everyone throws agreement_error
+  template <class Combine>
+  void collective(int thread, const Membership& members, const std::string_view signature, void* data,
+                  const Combine& combine) {
+    std::unique_lock lock(mutex_);
+    throw_if_failed(members);
+    Meeting& meeting = meeting_of(members);
+    const auto rank = static_cast<std::size_t>(rank_of(members, thread));
+    const auto generation = meeting.generation;
+    if (meeting.arrived == 0) {
+      meeting.signature.assign(signature);
+      meeting.first = static_cast<int>(rank);
+      meeting.refusal.clear();
+    } else if (meeting.signature != signature && meeting.refusal.empty()) {
+      meeting.refusal = detail::message("rank ", meeting.first, " calls ", meeting.signature, " where rank ", rank,
+                                        " calls ", signature);
+    }
+    meeting.data[rank] = data;
+    meeting.here[rank] = true;
+    if (++meeting.arrived == members.threads.size()) {
+      if (meeting.refusal.empty()) combine(std::span<void* const>(meeting.data));
+      meeting.arrived = 0;
+      std::fill(meeting.here.begin(), meeting.here.end(), false);
+      ++meeting.generation;
+      wake_all();
+    } else {
+      const auto missing_left = [&] {
+        return missing(members, meeting, [&](int other) { return left_[static_cast<std::size_t>(other)]; });
+      };
+      const bool in_time = wait_until(lock, thread, [&] {
+        return meeting.generation != generation || failure_ || missing_left() >= 0;
+      });
+      if (meeting.generation == generation) {
+        throw_if_failed(members);
+        if (in_time) {
+          abandon(thread, peer_failed(missing_left(), detail::message("rank ", rank, " cannot finish ", signature,
+                                                                      ": the group was left by rank ",
+                                                                      missing_left())));
+        }
+        const int absent = missing(members, meeting, [](int) { return true; });
+        abandon(thread, timeout_error(absent, detail::message("rank ", rank, " waited ", deadline_.count(),
+                                                              " s for rank ", absent, " at ", signature)));
+      }
+    }
+    if (!meeting.refusal.empty()) throw agreement_error(meeting.refusal);
+  }
+
+  /// A number for a new communicator. Only from inside a collective's combine.
+  int new_context() { return ++last_context_; }
+
+ private:
+  struct Failure {
+    int thread;
+    std::string what;
+  };
+
+  struct Meeting {
+    int context = 0;
+    std::size_t arrived = 0;
+    std::uint64_t generation = 0;
+    std::string signature;
+    std::string refusal;
+    int first = 0;
+    std::vector<void*> data;
+    std::vector<bool> here;
+  };
+
+  static int rank_of(const Membership& members, int thread) {
+    const auto found = std::find(members.threads.begin(), members.threads.end(), thread);
+    return found == members.threads.end() ? -1 : static_cast<int>(found - members.threads.begin());
+  }
+
+  /// The first failure is the one that everybody is told of. Under the lock.
+  void break_group(int thread, const std::string& what) {
+    if (!failure_) failure_ = Failure{thread, what};
+    wake_all();
+  }
+
+  /// Leaves a call that others may be part of. The group breaks before the exception unwinds what they point to.
+  template <class Error>
+  [[noreturn]] void abandon(int thread, const Error& error) {
+    break_group(thread, error.what());
+    throw error;
+  }
+
+  template <class Condition>
+  bool wait_until(std::unique_lock<std::mutex>& lock, int thread, const Condition& condition) {
+    const auto limit = Clock::now() + std::chrono::duration_cast<Clock::duration>(deadline_);
+    return wake_[static_cast<std::size_t>(thread)].wait_until(lock, limit, condition);
+  }
+
+  template <class Condition>
+  static int missing(const Membership& members, const Meeting& meeting, const Condition& condition) {
+    for (std::size_t rank = 0; rank < members.threads.size(); ++rank) {
+      if (!meeting.here[rank] && condition(members.threads[rank])) return static_cast<int>(rank);
+    }
+    return -1;
+  }
+
+  void throw_if_failed(const Membership& members) const {
+    if (!failure_) return;
+    const int rank = rank_of(members, failure_->thread);
+    const std::string who = rank >= 0 ? detail::message("rank ", rank)
+                                      : detail::message("rank ", failure_->thread, " of the whole group");
+    throw peer_failed(rank, detail::message(who, " failed: ", failure_->what));
+  }
+
+  void refuse(PostType& mine, PostType& other, const Membership& members) {
+    const PostType& send = mine.direction == Direction::send ? mine : other;
+    const PostType& receive = mine.direction == Direction::send ? other : mine;
+    mine.refusal = other.refusal =
+        detail::message("rank ", rank_of(members, send.from), " sends ", send.bytes.size(), " bytes where rank ",
+                        rank_of(members, send.to), " expects ", receive.bytes.size());
+    mine.state = other.state = PostType::State::refused;
+    wake_all();
+  }
+
+  Meeting& meeting_of(const Membership& members) {
+    for (Meeting& meeting : meetings_) {
+      if (meeting.context == members.context) return meeting;
+    }
+    Meeting& meeting = meetings_.emplace_back();
+    meeting.context = members.context;
+    meeting.data.resize(members.threads.size());
+    meeting.here.resize(members.threads.size(), false);
+    return meeting;
+  }
+
+  PostType* match(const PostType& mine) {
+    const auto found = std::find_if(pending_.begin(), pending_.end(), [&](const PostType* other) {
+      return other->context == mine.context && other->from == mine.from && other->to == mine.to &&
+             other->direction != mine.direction;
+    });
+    if (found == pending_.end()) return nullptr;
+    PostType* other = *found;
+    pending_.erase(found);
+    return other;
+  }
+
+  PostType* take_post() {
+    if (free_.empty()) return &posts_.emplace_back();
+    PostType* post = free_.back();
+    free_.pop_back();
+    return post;
+  }
+
+  template <class Exec, class Bytes>
+  static void copy(const Exec& exec, const Bytes& target, const Bytes& source) {
+    if constexpr (Kokkos::SpaceAccessibility<Kokkos::HostSpace, MemorySpace>::accessible) {
+      std::memcpy(target.data(), source.data(), source.size());
+    } else {
+      Kokkos::deep_copy(exec, target, source);
+      exec.fence("rondo::in_process: copy to a neighbour");
+    }
+  }
+
+  void wake(int thread) { wake_[static_cast<std::size_t>(thread)].notify_all(); }
+  void wake_all() {
+    for (auto& waiting : wake_) waiting.notify_all();
+  }
+
+  std::mutex mutex_;
+  Deadline deadline_;
+  std::deque<std::condition_variable> wake_;
+  std::vector<bool> left_;
+  std::optional<Failure> failure_;
+  std::vector<std::exception_ptr> escaped_;
+  std::deque<PostType> posts_;
+  std::vector<PostType*> free_;
+  std::vector<PostType*> pending_;
+  std::deque<Meeting> meetings_;
+  int last_context_ = 0;
+};
+
+}  // namespace rondo::in_process

@@ -1,0 +1,207 @@
+/// \file
+/// Backward pass of the portable kernel, in two halves that write disjoint rows: no atomics, one order of every sum.
+/// With p = e^(s - lse):  grad_v += pᵀ·grad_out;  ds = p ∘ (grad_out·vᵀ - delta);  grad_q += scale·ds·k;
+/// grad_k += scale·dsᵀ·q  (Dao, arXiv 2307.08691, section 3.1). Both halves compute p: 7 products where 5 would do.
+#pragma once
+
+#include <rondo/kernel/concept.hpp>
+#include <rondo/kernel/portable/score_lanes.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace rondo::portable {
+
+/// What both halves read.
+template <class T, class A, class Exec, ProblemType P>
+struct GradientInput {
+  using Space = typename Exec::memory_space;
+
+  P problem;
+  Shape shape;
+  Tensor<const T, 4, Space> q;
+  Tensor<const T, 4, Space> grad_out;
+  Tensor<const A, 3, Space> lse;
+  Tensor<const A, 3, Space> delta;
+  Run queries;
+  Wire<T> wire;
+  Run keys;
+  int level;
+};
+
+/// p and ds of one (query, key) from their inner products. A row with lse = -inf saw no key: p = 0.
+template <class Scores, class A>
+KOKKOS_FUNCTION void probability_and_gradient(const Scores& scores, A lse2, A delta, std::int64_t i, std::int64_t j,
+                                              A& dot_then_p, A& dp_then_ds) {
+  const A dot = dot_then_p;
+  const A p = lse2 == detail::minus_infinity<A> ? A{0} : Scores::probability(scores.score(dot, i, j), lse2);
+  dot_then_p = p;
+  dp_then_ds = scores.gradient(p, dp_then_ds, delta, dot, i, j);
+}
+
+/// grad_q of 64 queries a team: a lane is a query, rows are the piece's keys.
+template <class T, class A, class Exec, ProblemType P>
+struct QueryGradient {
+  using Space = typename Exec::memory_space;
+  using Member = typename Kokkos::TeamPolicy<Exec>::member_type;
+
+  GradientInput<T, A, Exec, P> in;
+  Tensor<A, 4, Space> grad_q;
+
+  static int scratch_rows(const Shape& shape) { return 3 * shape.head_dim + 3 * tile_rows + 2; }
+
+  KOKKOS_FUNCTION void operator()(const Member& team) const {
+    const int blocks = (in.queries.count + lanes - 1) / lanes;
+    const int row = team.league_rank() % blocks * lanes;
+    const int head = team.league_rank() / blocks % in.shape.heads;
+    const int b = team.league_rank() / blocks / in.shape.heads;
+    const Run mine = in.queries.part(row, std::min<std::int64_t>(lanes, in.queries.count - row));
+    const int count = mine.count;
+    const ScoreTile<P, A> scores{in.problem, b, head};
+    if (scores.coverage(mine, in.keys) == Coverage::none) return;
+
+    const int dim = in.shape.head_dim;
+    LaneScratch<A> scratch{team, in.level, scratch_rows(in.shape)};
+    A* query = scratch.rows(dim);
+    A* grad_out = scratch.rows(dim);
+    A* sums = scratch.rows(dim);
+    A* s = scratch.rows(tile_rows);
+    A* ds = scratch.rows(tile_rows);
+    A* visible = scratch.rows(tile_rows);
+    A* lse2 = scratch.rows(1);
+    A* delta = scratch.rows(1);
+    load_lanes(team, query, dim, count, [&](int x, int d) { return static_cast<A>(in.q(b, row + x, head, d)); });
+    load_lanes(team, grad_out, dim, count,
+               [&](int x, int d) { return static_cast<A>(in.grad_out(b, row + x, head, d)); });
+    load_lanes(team, lse2, 1, count,
+               [&](int x, int) { return in.lse(b, head, row + x) * static_cast<A>(log2_e); });
+    load_lanes(team, delta, 1, count, [&](int x, int) { return in.delta(b, head, row + x); });
+    fill(team, sums, dim, A{0});
+
+    const int kv_head = head / (in.shape.heads / in.shape.kv_heads);
+    const WireRows<T> k = in.wire.keys(b, kv_head);
+    const WireRows<T> v = in.wire.values(b, kv_head);
+    for (std::int32_t begin = 0; begin < in.keys.count; begin += tile_rows) {
+      const Run tile = in.keys.part(begin, std::min<std::int64_t>(tile_rows, in.keys.count - begin));
+      const Coverage coverage = scores.coverage(mine, tile);
+      if (coverage == Coverage::none) continue;
+      fill(team, s, tile.count, A{0});
+      fill(team, ds, tile.count, A{0});
+      add_product(team, s, query, tile.count, dim, [&](int r, int d) { return k.template at<A>(begin + r, d); });
+      add_product(team, ds, grad_out, tile.count, dim, [&](int r, int d) { return v.template at<A>(begin + r, d); });
+      for (int r = 0; r < tile.count; ++r) {
+        const std::int64_t j = tile.at(r);
+        A* KOKKOS_RESTRICT p = s + r * lanes;
+        A* KOKKOS_RESTRICT gradient = ds + r * lanes;
+        A* KOKKOS_RESTRICT seen = visible + r * lanes;
+        for_lanes(team, [=](int x) {
+          seen[x] = coverage == Coverage::all || (x < mine.count && scores.allowed(mine.at(x), j)) ? A{1} : A{0};
+        });
+        for_lanes(team, [=](int x) {
+          probability_and_gradient(scores, lse2[x], delta[x], mine.at(x), j, p[x], gradient[x]);
+        });
+      }
+      const auto key = [&](int d, int r) { return k.template at<A>(begin + r, d); };
+      if (coverage == Coverage::all) {
+        add_product(team, sums, ds, dim, tile.count, key);
+      } else {
+        add_masked_product(team, sums, ds, visible, dim, tile.count, key);
+      }
+    }
+    const auto& out = grad_q;
+    for (int d = 0; d < dim; ++d) {
+      for_lanes(team, [=](int x) {
+        if (x < count) out(b, row + x, head, d) += sums[d * lanes + x];
+      });
+    }
+  }
+};
+
+/// grad_k and grad_v of 64 keys a team: a lane is a key, rows are the queries of every head that this kv head serves.
+template <class T, class A, class Exec, ProblemType P>
+struct KeyValueGradient {
+  using Space = typename Exec::memory_space;
+  using Member = typename Kokkos::TeamPolicy<Exec>::member_type;
+
+  GradientInput<T, A, Exec, P> in;
+  Tensor<A, 4, Space> grad_k;
+  Tensor<A, 4, Space> grad_v;
+
+  static int scratch_rows(const Shape& shape) { return 4 * shape.head_dim + 3 * tile_rows; }
+
+  KOKKOS_FUNCTION void operator()(const Member& team) const {
+    const int blocks = (in.keys.count + lanes - 1) / lanes;
+    const int row = team.league_rank() % blocks * lanes;
+    const int kv_head = team.league_rank() / blocks % in.shape.kv_heads;
+    const int b = team.league_rank() / blocks / in.shape.kv_heads;
+    const Run mine = in.keys.part(row, std::min<std::int64_t>(lanes, in.keys.count - row));
+    const int count = mine.count;
+
+    const int dim = in.shape.head_dim;
+    LaneScratch<A> scratch{team, in.level, scratch_rows(in.shape)};
+    A* key = scratch.rows(dim);
+    A* value = scratch.rows(dim);
+    A* key_sums = scratch.rows(dim);
+    A* value_sums = scratch.rows(dim);
+    A* s = scratch.rows(tile_rows);
+    A* ds = scratch.rows(tile_rows);
+    A* visible = scratch.rows(tile_rows);
+    const WireRows<T> k = in.wire.keys(b, kv_head);
+    const WireRows<T> v = in.wire.values(b, kv_head);
+    load_lanes(team, key, dim, count, [&](int x, int d) { return k.template at<A>(row + x, d); });
+    load_lanes(team, value, dim, count, [&](int x, int d) { return v.template at<A>(row + x, d); });
+    fill(team, key_sums, dim, A{0});
+    fill(team, value_sums, dim, A{0});
+
+    const int group = in.shape.heads / in.shape.kv_heads;
+    for (int head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+      const ScoreTile<P, A> scores{in.problem, b, head};
+      for (std::int32_t begin = 0; begin < in.queries.count; begin += tile_rows) {
+        const Run tile = in.queries.part(begin, std::min<std::int64_t>(tile_rows, in.queries.count - begin));
+        const Coverage coverage = scores.coverage(tile, mine);
+        if (coverage == Coverage::none) continue;
+        const auto query = [&](int r, int d) { return static_cast<A>(in.q(b, begin + r, head, d)); };
+        const auto grad_out = [&](int r, int d) { return static_cast<A>(in.grad_out(b, begin + r, head, d)); };
+        fill(team, s, tile.count, A{0});
+        fill(team, ds, tile.count, A{0});
+        add_product(team, s, key, tile.count, dim, query);
+        add_product(team, ds, value, tile.count, dim, grad_out);
+        for (int r = 0; r < tile.count; ++r) {
+          const std::int64_t i = tile.at(r);
+          const A lse2 = in.lse(b, head, begin + r) * static_cast<A>(log2_e);
+          const A delta = in.delta(b, head, begin + r);
+          A* KOKKOS_RESTRICT p = s + r * lanes;
+          A* KOKKOS_RESTRICT gradient = ds + r * lanes;
+          A* KOKKOS_RESTRICT seen = visible + r * lanes;
+          for_lanes(team, [=](int x) {
+            seen[x] = coverage == Coverage::all || (x < count && scores.allowed(i, mine.at(x))) ? A{1} : A{0};
+          });
+          for_lanes(team,
+                    [=](int x) { probability_and_gradient(scores, lse2, delta, i, mine.at(x), p[x], gradient[x]); });
+        }
+        const auto query_column = [&](int d, int r) { return query(r, d); };
+        const auto grad_out_column = [&](int d, int r) { return grad_out(r, d); };
+        if (coverage == Coverage::all) {
+          add_product(team, value_sums, s, dim, tile.count, grad_out_column);
+          add_product(team, key_sums, ds, dim, tile.count, query_column);
+        } else {
+          add_masked_product(team, value_sums, s, visible, dim, tile.count, grad_out_column);
+          add_masked_product(team, key_sums, ds, visible, dim, tile.count, query_column);
+        }
+      }
+    }
+    const auto& to_k = grad_k;
+    const auto& to_v = grad_v;
+    for (int d = 0; d < dim; ++d) {
+      for_lanes(team, [=](int x) {
+        if (x >= count) return;
+        to_k(b, row + x, kv_head, d) += key_sums[d * lanes + x];
+        to_v(b, row + x, kv_head, d) += value_sums[d * lanes + x];
+      });
+    }
+  }
+};
+
+}  // namespace rondo::portable

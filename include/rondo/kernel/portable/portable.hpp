@@ -1,0 +1,167 @@
+/// \file
+/// The portable BlockKernel: one Kokkos source, correct on every backend, against which faster kernels are tested.
+#pragma once
+
+#include <rondo/kernel/concept.hpp>
+#include <rondo/kernel/portable/forward.hpp>
+#include <rondo/kernel/portable/gradient.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace rondo {
+
+/// Blockwise attention in plain Kokkos (TeamPolicy), for any head_dim, grouped queries and every mask.
+/// \tparam T     storage type: float, double or bfloat16; sums are held in accumulate_t<T>
+/// \tparam Exec  the execution space whose instances the calls are given
+template <StorageType T, class Exec = Kokkos::DefaultExecutionSpace>
+class portable_kernel {
+ public:
+  using value_type = T;
+  using accumulate_type = accumulate_t<T>;
+  using execution_space = Exec;
+  using memory_space = typename Exec::memory_space;
+  static constexpr std::uint32_t wire_format = 1;
+
+  /// Bytes of a packed piece: its keys and its values, as they are.
+  std::size_t wire_bytes(Pass /*pass*/, const Shape& shape, std::int64_t tokens) const {
+    return 2 * sizeof(T) * static_cast<std::size_t>(tokens) * static_cast<std::size_t>(shape.batch) *
+           static_cast<std::size_t>(shape.kv_heads) * static_cast<std::size_t>(shape.head_dim);
+  }
+
+  /// \param k, v  [batch, tokens, kv_heads, head_dim]
+  void pack(const Exec& exec, Pass /*pass*/, const Shape& shape, const Tensor<const T, 4, memory_space>& k,
+            const Tensor<const T, 4, memory_space>& v, const WireView<memory_space>& wire) const {
+    const std::int64_t tokens = static_cast<std::int64_t>(k.extent(1));
+    using Packed = Kokkos::View<T****, Kokkos::LayoutRight, memory_space, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
+    T* data = reinterpret_cast<T*>(wire.data());
+    const Packed keys(data, shape.batch, shape.kv_heads, tokens, shape.head_dim);
+    const Packed values(data + keys.size(), shape.batch, shape.kv_heads, tokens, shape.head_dim);
+    const std::int64_t rows = std::int64_t{shape.batch} * shape.kv_heads * tokens;
+    const Shape s = shape;
+    Kokkos::parallel_for(
+        "rondo::portable::pack", Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, rows),
+        KOKKOS_LAMBDA(std::int64_t row) {
+          const std::int64_t token = row % tokens;
+          const int head = static_cast<int>(row / tokens % s.kv_heads);
+          const int b = static_cast<int>(row / tokens / s.kv_heads);
+          for (int d = 0; d < s.head_dim; ++d) {
+            keys(b, head, token, d) = k(b, token, head, d);
+            values(b, head, token, d) = v(b, token, head, d);
+          }
+        });
+  }
+
+  /// Folds a piece into the state of the query rows `queries`.
+  /// \param q  [batch, queries.count, heads, head_dim]; `state` has the same rows
+  template <ProblemType P>
+  void fold(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
+            const Run& queries, const WireView<memory_space>& wire, const Run& keys,
+            const SoftmaxState<accumulate_type, memory_space>& state, Phase phase) const {
+    using Fold = portable::ForwardFold<T, accumulate_type, Exec, P>;
+    launch<Fold>("rondo::portable::fold", exec, shape, blocks(queries) * shape.batch * shape.heads, [&](int level) {
+      return Fold{problem, shape, q, queries, wire_of(wire, shape, keys), keys, state, phase.first, level};
+    });
+  }
+
+  /// out = acc / l, rounded once; lse = m + ln l in natural units. Rows that saw no key: 0 and -inf.
+  void finish(const Exec& exec, const SoftmaxState<accumulate_type, memory_space>& state,
+              const Tensor<T, 4, memory_space>& out, const Tensor<accumulate_type, 3, memory_space>& lse) const {
+    using A = accumulate_type;
+    const std::int64_t heads = static_cast<std::int64_t>(out.extent(2));
+    const std::int64_t tokens = static_cast<std::int64_t>(out.extent(1));
+    const int dim = static_cast<int>(out.extent(3));
+    Kokkos::parallel_for(
+        "rondo::portable::finish",
+        Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(
+            exec, 0, static_cast<std::int64_t>(out.extent(0)) * heads * tokens),
+        KOKKOS_LAMBDA(std::int64_t row) {
+          const std::int64_t head = row % heads;
+          const std::int64_t i = row / heads % tokens;
+          const std::int64_t b = row / heads / tokens;
+          const A m = state.m(b, head, i);
+          const A l = state.l(b, head, i);
+          for (int d = 0; d < dim; ++d) {
+            out(b, i, head, d) = static_cast<T>(l == A{0} ? A{0} : state.acc(b, i, head, d) / l);
+          }
+          lse(b, head, i) = detail::log_sum_exp(m, l);
+        });
+  }
+
+  /// delta[b, h, i] = Σ over d of out · grad_out.
+  void delta(const Exec& exec, const Tensor<const T, 4, memory_space>& out,
+             const Tensor<const T, 4, memory_space>& grad_out,
+             const Tensor<accumulate_type, 3, memory_space>& delta) const {
+    using A = accumulate_type;
+    const std::int64_t heads = static_cast<std::int64_t>(out.extent(2));
+    const std::int64_t tokens = static_cast<std::int64_t>(out.extent(1));
+    const int dim = static_cast<int>(out.extent(3));
+    Kokkos::parallel_for(
+        "rondo::portable::delta",
+        Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(
+            exec, 0, static_cast<std::int64_t>(out.extent(0)) * heads * tokens),
+        KOKKOS_LAMBDA(std::int64_t row) {
+          const std::int64_t head = row % heads;
+          const std::int64_t i = row / heads % tokens;
+          const std::int64_t b = row / heads / tokens;
+          A sum{0};
+          for (int d = 0; d < dim; ++d) sum += static_cast<A>(out(b, i, head, d)) * static_cast<A>(grad_out(b, i, head, d));
+          delta(b, head, i) = sum;
+        });
+  }
+
+  /// Adds what this pair of (queries, piece) contributes to the three gradients.
+  /// \param grad_q          [batch, queries.count, heads, head_dim]
+  /// \param grad_k, grad_v  [batch, keys.count, kv_heads, head_dim]
+  template <ProblemType P>
+  void fold_gradient(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
+                     const Tensor<const T, 4, memory_space>& grad_out,
+                     const Tensor<const accumulate_type, 3, memory_space>& lse,
+                     const Tensor<const accumulate_type, 3, memory_space>& delta, const Run& queries,
+                     const WireView<memory_space>& wire, const Run& keys,
+                     const Tensor<accumulate_type, 4, memory_space>& grad_q,
+                     const Tensor<accumulate_type, 4, memory_space>& grad_k,
+                     const Tensor<accumulate_type, 4, memory_space>& grad_v) const {
+    using Input = portable::GradientInput<T, accumulate_type, Exec, P>;
+    using ForQueries = portable::QueryGradient<T, accumulate_type, Exec, P>;
+    using ForKeys = portable::KeyValueGradient<T, accumulate_type, Exec, P>;
+    const Input input{problem, shape, q, grad_out, lse, delta, queries, wire_of(wire, shape, keys), keys, 0};
+    const auto at_level = [&](int level) {
+      Input copy = input;
+      copy.level = level;
+      return copy;
+    };
+    launch<ForQueries>("rondo::portable::gradient_q", exec, shape, blocks(queries) * shape.batch * shape.heads,
+                       [&](int level) { return ForQueries{at_level(level), grad_q}; });
+    launch<ForKeys>("rondo::portable::gradient_kv", exec, shape, blocks(keys) * shape.batch * shape.kv_heads,
+                    [&](int level) { return ForKeys{at_level(level), grad_k, grad_v}; });
+  }
+
+ private:
+  static int blocks(const Run& run) { return (run.count + portable::lanes - 1) / portable::lanes; }
+
+  static portable::Wire<T> wire_of(const WireView<memory_space>& wire, const Shape& shape, const Run& keys) {
+    return {wire.data(), shape.kv_heads, shape.head_dim, keys.count, shape.batch};
+  }
+
+  /// Runs the functor that make(level) returns on a league of teams, its scratch in the fastest memory that holds it.
+  template <class Functor, class Make>
+  static void launch(const char* name, const Exec& exec, const Shape& shape, int league, const Make& make) {
+    if (league == 0) return;
+    // A device's warp shares a team's lanes; on a host a team is one thread.
+    constexpr bool on_host = Kokkos::SpaceAccessibility<Kokkos::HostSpace, memory_space>::accessible;
+    Kokkos::TeamPolicy<Exec, Kokkos::Schedule<Kokkos::Dynamic>> policy(exec, league, 1, on_host ? 1 : 32);
+    const auto bytes =
+        static_cast<int>(portable::LaneScratch<accumulate_type>::bytes(Functor::scratch_rows(shape)));
+    const int level = bytes <= Kokkos::TeamPolicy<Exec>::scratch_size_max(0) ? 0 : 1;
+    policy.set_scratch_size(level, Kokkos::PerTeam(bytes));
+    Kokkos::parallel_for(name, policy, make(level));
+  }
+};
+
+static_assert(BlockKernel<portable_kernel<float>> && BlockKernel<portable_kernel<double>> &&
+              BlockKernel<portable_kernel<bfloat16>>);
+
+}  // namespace rondo

@@ -1,0 +1,67 @@
+/// \file
+/// Scores of a tile in rows of lanes, masked: shared by the portable kernel's forward and backward passes.
+#pragma once
+
+#include <rondo/kernel/portable/lanes.hpp>
+#include <rondo/kernel/score_tile.hpp>
+#include <rondo/kernel/state.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <cstdint>
+
+namespace rondo::portable {
+
+/// A piece's keys or values of one kv head, as they lie in the wire: [token][head_dim], contiguous.
+template <class T>
+struct WireRows {
+  const T* data;
+  int head_dim;
+
+  template <class A>
+  KOKKOS_FUNCTION A at(std::int64_t token, int d) const {
+    return static_cast<A>(data[token * head_dim + d]);
+  }
+};
+
+/// Where keys and values of a piece lie in its wire: all keys [batch][kv_head][token][head_dim], then all values.
+template <class T>
+struct Wire {
+  const std::byte* data;
+  int kv_heads;
+  int head_dim;
+  std::int64_t tokens;
+  int batch;
+
+  KOKKOS_FUNCTION WireRows<T> keys(int b, int kv_head) const { return rows(0, b, kv_head); }
+  KOKKOS_FUNCTION WireRows<T> values(int b, int kv_head) const { return rows(1, b, kv_head); }
+
+ private:
+  KOKKOS_FUNCTION WireRows<T> rows(int half, int b, int kv_head) const {
+    const std::int64_t block = (static_cast<std::int64_t>(half) * batch + b) * kv_heads + kv_head;
+    return {reinterpret_cast<const T*>(data) + block * tokens * head_dim, head_dim};
+  }
+};
+
+/// Turns inner products into base-2 scores where lanes are queries and rows are keys. Without a mask test when the
+/// tile is fully visible; otherwise masked places get -inf and visible[row][lane] says which are not masked.
+template <class Member, class Scores, class A>
+KOKKOS_FUNCTION void score_query_lanes(const Member& team, const Scores& scores, A* s, A* visible, const Run& queries,
+                                       const Run& keys, Coverage coverage) {
+  for (int row = 0; row < keys.count; ++row) {
+    const std::int64_t j = keys.at(row);
+    A* KOKKOS_RESTRICT out = s + row * lanes;
+    A* KOKKOS_RESTRICT seen = visible + row * lanes;
+    if (coverage == Coverage::all) {
+      for_lanes(team, [=](int lane) { out[lane] = scores.score(out[lane], queries.at(lane), j); });
+    } else {
+      for_lanes(team, [=](int lane) {
+        const bool allowed = lane < queries.count && scores.allowed(queries.at(lane), j);
+        seen[lane] = allowed ? A{1} : A{0};
+        out[lane] = allowed ? scores.score(out[lane], queries.at(lane), j) : detail::minus_infinity<A>;
+      });
+    }
+  }
+}
+
+}  // namespace rondo::portable

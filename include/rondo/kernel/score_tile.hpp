@@ -1,0 +1,79 @@
+/// \file
+/// What happens to one score between the two products, and its derivative: scale, score function, mask, base-2
+/// exponential. Every kernel calls this, so that they differ in their loops and not in arithmetic.
+#pragma once
+
+#include <rondo/kernel/exp2.hpp>
+#include <rondo/problem.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <cstdint>
+
+namespace rondo {
+
+inline constexpr double log2_e = 1.4426950408889634074;
+inline constexpr double ln_2 = 0.69314718055994530942;
+
+/// The scores of one (batch, head), in accumulate type A. Scores come out in base-2 units, so that e^s = 2^score.
+template <ProblemType P, class A>
+class ScoreTile {
+ public:
+  static constexpr bool plain = std::is_same_v<typename P::score_type, unmodified>;
+
+  KOKKOS_FUNCTION ScoreTile(const P& problem, int batch, int head)
+      : problem_(problem),
+        batch_(batch),
+        head_(head),
+        scale_(static_cast<A>(problem.scale)),
+        scale2_(static_cast<A>(problem.scale * log2_e)) {}
+
+  /// The base-2 score of query i and key j from their inner product.
+  KOKKOS_FUNCTION A score(A dot, std::int64_t i, std::int64_t j) const {
+    if constexpr (plain) {
+      return dot * scale2_;
+    } else {
+      return problem_.score.apply(dot * scale_, batch_, head_, i, j) * static_cast<A>(log2_e);
+    }
+  }
+
+  /// p = e^(s - lse), from the base-2 score and lse in base-2 units.
+  KOKKOS_FUNCTION static A probability(A score, A lse2) { return detail::exp2(score - lse2); }
+
+  /// d loss / d (q·k) from p, dp = grad_out·v and delta = rowsum(grad_out ∘ out).
+  KOKKOS_FUNCTION A gradient(A p, A dp, A delta, A dot, std::int64_t i, std::int64_t j) const {
+    const A grad_score = p * (dp - delta) * scale_;
+    if constexpr (plain) {
+      return grad_score;
+    } else {
+      return grad_score * problem_.score.derivative(dot * scale_, batch_, head_, i, j);
+    }
+  }
+
+  /// May query i see key j?
+  KOKKOS_FUNCTION bool allowed(std::int64_t i, std::int64_t j) const {
+    return rondo::allows(problem_.mask, batch_, head_, i, j);
+  }
+
+  /// Which keys of a run query i may see; all of them when the mask has no intervals and must be asked pair by pair.
+  KOKKOS_FUNCTION IndexRange keys(std::int64_t i, const Run& keys) const {
+    if constexpr (IntervalMask<typename P::mask_type>) {
+      return indices_in(problem_.mask.keys(batch_, head_, i), keys);
+    } else {
+      return {0, keys.count};
+    }
+  }
+
+  KOKKOS_FUNCTION Coverage coverage(const Run& queries, const Run& keys) const {
+    return problem_.mask.coverage(batch_, head_, queries, keys);
+  }
+
+ private:
+  const P& problem_;
+  int batch_;
+  int head_;
+  A scale_;
+  A scale2_;
+};
+
+}  // namespace rondo

@@ -1,0 +1,49 @@
+/// \file
+/// The running-softmax state of a rank's queries (Milakov & Gimelshein, arXiv 1805.02867): what is known of
+/// softmax(s)·v after some of the keys, in a form that further keys can be folded into.
+#pragma once
+
+#include <rondo/kernel/score_tile.hpp>
+#include <rondo/precision.hpp>
+#include <rondo/tensor.hpp>
+
+#include <Kokkos_Core.hpp>
+
+namespace rondo {
+
+/// Per query row: the largest score m (base-2 units), the sum l = Σ 2^(s - m), and acc = Σ 2^(s - m)·v.
+/// Nothing folded yet is m = -inf, l = 0, acc = 0. Held in the accumulate type A; narrower outputs are rounded once,
+/// at the end, so that the error does not grow with the number of blocks.
+template <class A, class MemorySpace>
+struct SoftmaxState {
+  Tensor<A, 3, MemorySpace> m;    ///< [batch, heads, sequence]
+  Tensor<A, 3, MemorySpace> l;    ///< [batch, heads, sequence]
+  Tensor<A, 4, MemorySpace> acc;  ///< [batch, sequence, heads, head_dim]
+
+  /// The state of query rows [first, first + count).
+  SoftmaxState rows(std::int64_t first, std::int64_t count) const {
+    return {detail::token_columns(m, first, count), detail::token_columns(l, first, count),
+            detail::token_rows(acc, first, count)};
+  }
+};
+
+namespace detail {
+
+template <class A>
+inline constexpr A minus_infinity = -Kokkos::Experimental::infinity_v<A>;
+
+/// m, or 0 for a row that has seen no key yet, so that s - m is never inf - inf.
+template <class A>
+KOKKOS_FUNCTION A finite_maximum(A m) {
+  return m == minus_infinity<A> ? A{0} : m;
+}
+
+/// The natural logarithm of Σ e^s of a finished row; -inf for a row that saw no key.
+template <class A>
+KOKKOS_FUNCTION A log_sum_exp(A m, A l) {
+  if (m == minus_infinity<A> && l == A{0}) return minus_infinity<A>;
+  return m * static_cast<A>(ln_2) + Kokkos::log(l);
+}
+
+}  // namespace detail
+}  // namespace rondo
