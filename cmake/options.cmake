@@ -1,0 +1,14 @@
+# What a user can switch. As a part of another project Rondo is its headers and Kokkos, unless asked for more.
+
+option(RONDO_BUILD_TESTS "Build Rondo's tests (need Catch2 3)" ${PROJECT_IS_TOP_LEVEL})
+option(RONDO_BUILD_BENCH "Build Rondo's benchmarks (need Google Benchmark)" ${PROJECT_IS_TOP_LEVEL})
+option(RONDO_BUILD_EXAMPLES "Build Rondo's examples (need CLI11 and nlohmann-json)" ${PROJECT_IS_TOP_LEVEL})
+option(RONDO_INSTALL "Make install rules for Rondo" ${PROJECT_IS_TOP_LEVEL})
+
+option(RONDO_MPI "Component mpi: the ring over MPI" OFF)
+option(RONDO_NCCL "Component nccl: the ring over NCCL" OFF)
+# RONDO_LAYERS, the component that needs Eigen, gets its default in dependencies.cmake: whether Eigen is there.
+
+option(RONDO_WERROR "Treat warnings in Rondo's own programs as errors" OFF)
+set(RONDO_HOST_ARCH "" CACHE STRING
+    "Value of -march for Rondo's own tests, benchmarks and examples (never passed on to users); empty: the compiler's default")

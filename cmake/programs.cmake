@@ -1,0 +1,11 @@
+# How Rondo's own programs (tests, benchmarks, examples) are compiled. Nothing here reaches a user of the library.
+
+# Puts the program in <build tree>/bin, with warnings and, if asked for, code for one kind of processor.
+function(rondo_program_settings target)
+  target_compile_options(
+    ${target}
+    PRIVATE $<$<CXX_COMPILER_ID:GNU,Clang,AppleClang,IntelLLVM>:-Wall -Wextra -Wpedantic>
+            $<$<BOOL:${RONDO_WERROR}>:-Werror>
+            $<$<BOOL:${RONDO_HOST_ARCH}>:-march=${RONDO_HOST_ARCH}>)
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin" CXX_EXTENSIONS OFF)
+endfunction()

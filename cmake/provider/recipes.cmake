@@ -1,0 +1,66 @@
+# What Rondo's programs may need, and where each can come from. The fields are explained in recipe.cmake.
+
+include_guard(GLOBAL)
+
+# Kokkos uses what the machine has: OpenMP if the compiler can, and Serial always.
+function(rondo_setup_kokkos)
+  find_package(OpenMP QUIET COMPONENTS CXX)
+  set(Kokkos_ENABLE_SERIAL ON CACHE BOOL "Set by Rondo's dependency provider")
+  if(NOT DEFINED Kokkos_ENABLE_THREADS)
+    set(Kokkos_ENABLE_OPENMP ${OpenMP_CXX_FOUND} CACHE BOOL "Set by Rondo's dependency provider")
+  endif()
+endfunction()
+
+rondo_recipe(Kokkos
+  VERSION 4.6.99...<6
+  REPOSITORY https://github.com/kokkos/kokkos.git TAG 5.2.2
+  SETUP rondo_setup_kokkos
+  PACKAGE libkokkos-dev
+  KEEP "^(libkokkos.*|libc6|libstdc\\+\\+6|libgcc-s1|libgomp1)$"
+  SUITES release backports unstable
+  FINISH rondo_finish_kokkos
+  INSTALL "Install Kokkos 5 (https://kokkos.org) and set Kokkos_ROOT.")
+
+rondo_recipe(Catch2
+  VERSION 3
+  REPOSITORY https://github.com/catchorg/Catch2.git TAG v3.7.1
+  PACKAGE catch2
+  KEEP "catch2"
+  SUITES release backports
+  INSTALL "Install Catch2 3 (Debian: catch2 from backports), or set RONDO_BUILD_TESTS=OFF.")
+
+rondo_recipe(benchmark
+  VERSION 1.7
+  REPOSITORY https://github.com/google/benchmark.git TAG v1.9.1
+  OPTIONS BENCHMARK_ENABLE_TESTING=OFF BENCHMARK_ENABLE_INSTALL=OFF BENCHMARK_ENABLE_WERROR=OFF
+  PACKAGE libbenchmark-dev
+  KEEP "benchmark"
+  SUITES release
+  INSTALL "Install Google Benchmark (Debian: libbenchmark-dev), or set RONDO_BUILD_BENCH=OFF.")
+
+rondo_recipe(Eigen3
+  VERSION 3.4
+  REPOSITORY https://gitlab.com/libeigen/eigen.git TAG 3.4.0
+  OPTIONS EIGEN_BUILD_DOC=OFF EIGEN_BUILD_TESTING=OFF EIGEN_BUILD_PKGCONFIG=OFF
+  PACKAGE libeigen3-dev
+  KEEP "eigen"
+  SUITES release
+  INSTALL "Install Eigen 3.4 (Debian: libeigen3-dev), or set RONDO_LAYERS=OFF.")
+
+rondo_recipe(CLI11
+  VERSION 2.1
+  REPOSITORY https://github.com/CLIUtils/CLI11.git TAG v2.4.2
+  OPTIONS CLI11_BUILD_TESTS=OFF CLI11_BUILD_EXAMPLES=OFF CLI11_BUILD_DOCS=OFF CLI11_INSTALL=OFF
+  PACKAGE libcli11-dev
+  KEEP "cli11"
+  SUITES release
+  INSTALL "Install CLI11 (Debian: libcli11-dev), or set RONDO_BUILD_EXAMPLES=OFF.")
+
+rondo_recipe(nlohmann_json
+  VERSION 3.9
+  REPOSITORY https://github.com/nlohmann/json.git TAG v3.11.3
+  OPTIONS JSON_BuildTests=OFF JSON_Install=OFF
+  PACKAGE nlohmann-json3-dev
+  KEEP "nlohmann"
+  SUITES release
+  INSTALL "Install nlohmann-json (Debian: nlohmann-json3-dev), or set RONDO_BUILD_EXAMPLES=OFF.")
