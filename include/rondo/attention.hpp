@@ -5,6 +5,7 @@
 #include <rondo/agreement.hpp>
 #include <rondo/comm/concept.hpp>
 #include <rondo/engine.hpp>
+#include <rondo/engine/statistics.hpp>
 #include <rondo/kernel/default.hpp>
 #include <rondo/overlap.hpp>
 #include <rondo/problem.hpp>

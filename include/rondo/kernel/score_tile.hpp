@@ -19,7 +19,10 @@ inline constexpr double ln_2 = 0.69314718055994530942;
 template <ProblemType P, class A>
 class ScoreTile {
  public:
+  /// No score function: a base-2 score is dot · scale2().
   static constexpr bool plain = std::is_same_v<typename P::score_type, unmodified>;
+  /// The mask is an interval of keys per query.
+  static constexpr bool has_intervals = IntervalMask<typename P::mask_type>;
 
   KOKKOS_FUNCTION ScoreTile(const P& problem, int batch, int head)
       : problem_(problem),
@@ -27,6 +30,9 @@ class ScoreTile {
         head_(head),
         scale_(static_cast<A>(problem.scale)),
         scale2_(static_cast<A>(problem.scale * log2_e)) {}
+
+  KOKKOS_FUNCTION A scale() const { return scale_; }
+  KOKKOS_FUNCTION A scale2() const { return scale2_; }
 
   /// The base-2 score of query i and key j from their inner product.
   KOKKOS_FUNCTION A score(A dot, std::int64_t i, std::int64_t j) const {
@@ -57,7 +63,7 @@ class ScoreTile {
 
   /// Which keys of a run query i may see; all of them when the mask has no intervals and must be asked pair by pair.
   KOKKOS_FUNCTION IndexRange keys(std::int64_t i, const Run& keys) const {
-    if constexpr (IntervalMask<typename P::mask_type>) {
+    if constexpr (has_intervals) {
       return indices_in(problem_.mask.keys(batch_, head_, i), keys);
     } else {
       return {0, keys.count};

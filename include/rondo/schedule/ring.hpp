@@ -8,7 +8,7 @@
 namespace rondo::schedule {
 
 /// Which of a rank's own queries a step computes with.
-enum class QueryShare { all, first_half, second_half, none };
+enum class QueryShare { all, first_half, second_half };
 
 /// Where gradients that arrive during a step belong.
 enum class GradientArrival { none, visitor, home };

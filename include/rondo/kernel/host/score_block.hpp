@@ -1,0 +1,83 @@
+/// \file
+/// Scores of a register tile, masked: what stands between the two products of the host kernel.
+#pragma once
+
+#include <rondo/kernel/host/tile.hpp>
+#include <rondo/kernel/score_tile.hpp>
+#include <rondo/kernel/state.hpp>
+
+#include <cstdint>
+
+namespace rondo::host {
+inline namespace RONDO_HOST_NAMESPACE {
+
+/// Which keys of a piece each of a block's queries may see: index ranges, worked out once per block of queries. Rows
+/// behind the last query see nothing.
+template <class Scores>
+void find_ranges(const Scores& scores, const Run& queries, const Run& keys, int rows, IndexRange* ranges) {
+  for (int row = 0; row < rows; ++row) {
+    ranges[row] = row < queries.count ? scores.keys(queries.at(row), keys) : IndexRange{0, 0};
+  }
+}
+
+/// One tile of scores on its way from inner products to base-2 scores.
+/// `first_row` counts in the block of queries, `first_key` in the piece.
+template <class A, class Scores>
+struct ScoreBlock {
+  const Scores& scores;
+  const Run& queries;  ///< of the block
+  const Run& keys;     ///< of the piece
+  const IndexRange* ranges;
+
+  /// The base-2 scores of one vector of keys for one query.
+  [[gnu::always_inline]] Vec<A> base2(Vec<A> dots, int row, std::int64_t key) const {
+    if constexpr (Scores::plain) {
+      return dots * splat(scores.scale2());
+    } else {
+      for (int lane = 0; lane < width<A>; ++lane) {
+        if (row < queries.count && key + lane < keys.count) {
+          dots[lane] = scores.score(dots[lane], queries.at(row), keys.at(key + lane));
+        }
+      }
+      return dots;
+    }
+  }
+
+  /// All bits set in the lanes whose keys the query may see.
+  [[gnu::always_inline]] Ints<A> visible(int row, std::int64_t key) const {
+    using Index = std::remove_reference_t<decltype(Ints<A>{}[0])>;
+    if constexpr (Scores::has_intervals) {
+      const Ints<A> index = lane_numbers<A>() + static_cast<Index>(key);
+      return (index >= static_cast<Index>(ranges[row].begin)) & (index < static_cast<Index>(ranges[row].end));
+    } else {
+      Ints<A> seen{};
+      for (int lane = 0; lane < width<A>; ++lane) {
+        const bool inside = row < queries.count && key + lane < keys.count;
+        seen[lane] = inside && scores.allowed(queries.at(row), keys.at(key + lane)) ? Index{-1} : Index{0};
+      }
+      return seen;
+    }
+  }
+
+  bool sees(int row, std::int64_t key) const {
+    if (row >= queries.count || key >= keys.count) return false;
+    if constexpr (Scores::has_intervals) {
+      return ranges[row].begin <= key && key < ranges[row].end;
+    } else {
+      return scores.allowed(queries.at(row), keys.at(key));
+    }
+  }
+
+  /// Coverage of rows [row, row + rows) and keys [key, key + count); a tile that reaches beyond the last query or key is
+  /// never `all`.
+  Coverage coverage(int row, int rows, std::int64_t key, std::int64_t count) const {
+    const std::int64_t rows_here = std::min<std::int64_t>(rows, queries.count - row);
+    const std::int64_t keys_here = std::min<std::int64_t>(count, keys.count - key);
+    if (rows_here <= 0 || keys_here <= 0) return Coverage::none;
+    const Coverage inside = scores.coverage(queries.part(row, rows_here), keys.part(key, keys_here));
+    return inside == Coverage::all && (rows_here < rows || keys_here < count) ? Coverage::some : inside;
+  }
+};
+
+}  // namespace RONDO_HOST_NAMESPACE
+}  // namespace rondo::host

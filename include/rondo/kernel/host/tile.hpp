@@ -1,0 +1,66 @@
+/// \file
+/// The register tile: C += A·B for a few rows and one or two vectors of columns, C in registers. Every product of the
+/// host kernel is made of it.
+#pragma once
+
+#include <rondo/kernel/host/vec.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+namespace rondo::host {
+inline namespace RONDO_HOST_NAMESPACE {
+
+/// Rows of a tile: with two vectors of columns, as many sums as registers hold beside a row of B.
+inline constexpr int tile_rows = vector_bytes == 64 ? 12 : 6;
+
+/// Sums of a tile: `tile_rows` rows of Columns vectors.
+template <class A, int Columns>
+struct Sums {
+  Vec<A> at[tile_rows][Columns];
+};
+
+/// Calls f(integral constant) for 0 ... Count - 1: unrolled before the compiler decides what lives in registers.
+template <int Count, class F>
+[[gnu::always_inline]] inline void unrolled(const F& f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) [[gnu::always_inline]] {
+    (f(std::integral_constant<int, I>{}), ...);
+  }(std::make_integer_sequence<int, Count>{});
+}
+
+/// sums[row][·] += Σ over k in [0, depth) of a[row·row_stride + k·depth_stride] · b[k·b_stride ...].
+/// \param b  rows of Columns vectors in any storage type
+template <class A, int Columns, class T>
+[[gnu::always_inline]] inline void multiply(Sums<A, Columns>& sums, const A* a, std::ptrdiff_t row_stride,
+                                            std::ptrdiff_t depth_stride, const T* b, std::ptrdiff_t b_stride,
+                                            std::int64_t depth) {
+  Sums<A, Columns> c = sums;
+  for (std::int64_t k = 0; k < depth; ++k) {
+    Vec<A> row_of_b[Columns];
+    unrolled<Columns>([&](auto column) { row_of_b[column] = load<A>(b + column * width<A>); });
+    unrolled<tile_rows>([&](auto row) {
+      const Vec<A> factor = splat(a[row * row_stride]);
+      unrolled<Columns>([&](auto column) { c.at[row][column] += factor * row_of_b[column]; });
+    });
+    a += depth_stride;
+    b += b_stride;
+  }
+  sums = c;
+}
+
+template <class A, int Columns>
+[[gnu::always_inline]] inline void clear(Sums<A, Columns>& sums) {
+  unrolled<tile_rows>([&](auto row) { unrolled<Columns>([&](auto column) { sums.at[row][column] = Vec<A>{}; }); });
+}
+
+/// Calls f(first column, integral constant: vectors) for tiles of two vectors and, at the end, one of one vector.
+template <class A, class F>
+[[gnu::always_inline]] inline void for_column_tiles(int columns, const F& f) {
+  int column = 0;
+  for (; column + width<A> < columns; column += 2 * width<A>) f(column, std::integral_constant<int, 2>{});
+  if (column < columns) f(column, std::integral_constant<int, 1>{});
+}
+
+}  // namespace RONDO_HOST_NAMESPACE
+}  // namespace rondo::host

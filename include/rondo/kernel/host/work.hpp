@@ -1,0 +1,56 @@
+/// \file
+/// Handing out work to an instance's threads, each with memory of its own.
+#pragma once
+
+#include <rondo/kernel/host/vec.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace rondo::host {
+inline namespace RONDO_HOST_NAMESPACE {
+
+/// A thread's scratch memory, cut into aligned arrays.
+class Scratch {
+ public:
+  explicit Scratch(std::byte* memory) : next_(memory) {}
+
+  template <class A>
+  A* array(std::int64_t count) {
+    A* result = reinterpret_cast<A*>(next_);
+    next_ += bytes<A>(count);
+    return result;
+  }
+  template <class A>
+  static std::size_t bytes(std::int64_t count) {
+    return (static_cast<std::size_t>(count) * sizeof(A) + 63) / 64 * 64;
+  }
+
+ private:
+  std::byte* next_;
+};
+
+/// Calls work(item, scratch) for items 0 ... items - 1. Threads take the next item when they are done with one, so items
+/// begin in order, and an item may wait for an earlier one.
+template <class Exec, class Work>
+void for_items(const char* name, const Exec& exec, std::int64_t items, std::size_t scratch_bytes, const Work& work) {
+  if (items == 0) return;
+  using Policy = Kokkos::TeamPolicy<Exec>;
+  const auto workers = static_cast<int>(std::min<std::int64_t>(items, exec.concurrency()));
+  const std::size_t bytes = scratch_bytes + 64;
+  std::atomic<std::int64_t> next{0};
+  Policy policy(exec, workers, 1);
+  policy.set_scratch_size(1, Kokkos::PerTeam(static_cast<int>(bytes)));
+  Kokkos::parallel_for(name, policy, [&](const typename Policy::member_type& team) {
+    auto* memory = static_cast<std::byte*>(team.team_scratch(1).get_shmem_aligned(scratch_bytes, 64));
+    for (std::int64_t item = next.fetch_add(1); item < items; item = next.fetch_add(1)) work(item, Scratch(memory));
+  });
+  exec.fence(name);
+}
+
+}  // namespace RONDO_HOST_NAMESPACE
+}  // namespace rondo::host
