@@ -46,13 +46,22 @@ class ScoreTile {
   /// p = e^(s - lse), from the base-2 score and lse in base-2 units.
   KOKKOS_FUNCTION static A probability(A score, A lse2) { return detail::exp2(score - lse2); }
 
+  /// d score / d (scale · dot), both in natural units.
+  KOKKOS_FUNCTION A derivative(A dot, std::int64_t i, std::int64_t j) const {
+    if constexpr (plain) {
+      return A{1};
+    } else {
+      return problem_.score.derivative(dot * scale_, batch_, head_, i, j);
+    }
+  }
+
   /// d loss / d (q·k) from p, dp = grad_out·v and delta = rowsum(grad_out ∘ out).
   KOKKOS_FUNCTION A gradient(A p, A dp, A delta, A dot, std::int64_t i, std::int64_t j) const {
     const A grad_score = p * (dp - delta) * scale_;
     if constexpr (plain) {
       return grad_score;
     } else {
-      return grad_score * problem_.score.derivative(dot * scale_, batch_, head_, i, j);
+      return grad_score * derivative(dot, i, j);
     }
   }
 

@@ -16,8 +16,10 @@ namespace rondo::detail {
 template <class T>
 class HostBuffer {
  public:
-  HostBuffer(const std::string& label, std::int64_t size)
-      : elements_(Kokkos::view_alloc(Kokkos::WithoutInitializing, label), static_cast<std::size_t>(size)) {}
+  HostBuffer(const std::string& label, std::int64_t size) {
+    if (size == 0) return;  // Kokkos would allocate, and count, a header
+    elements_ = Elements(Kokkos::view_alloc(Kokkos::WithoutInitializing, label), static_cast<std::size_t>(size));
+  }
 
   HostBuffer(HostBuffer&& other) noexcept : elements_(std::exchange(other.elements_, {})) {}
   HostBuffer& operator=(HostBuffer&& other) noexcept {
@@ -32,7 +34,8 @@ class HostBuffer {
   std::size_t bytes() const { return elements_.size() * sizeof(T); }
 
  private:
-  Kokkos::View<T*, Kokkos::HostSpace> elements_;
+  using Elements = Kokkos::View<T*, Kokkos::HostSpace>;
+  Elements elements_;
 };
 
 }  // namespace rondo::detail

@@ -66,8 +66,8 @@ struct IndexRange {
 KOKKOS_INLINE_FUNCTION IndexRange indices_in(const Interval& interval, const Run& run) {
   const auto index_of = [&run](std::int64_t position) {  // the first index at or after position
     if (position <= run.first) return std::int32_t{0};
-    const std::int64_t index = (position - run.first + run.stride - 1) / run.stride;
-    return index < run.count ? static_cast<std::int32_t>(index) : run.count;
+    if (position > run.last()) return run.count;  // before any sum: an interval's end may be the largest integer
+    return static_cast<std::int32_t>((position - run.first + run.stride - 1) / run.stride);
   };
   const std::int32_t begin = index_of(interval.lo);
   const std::int32_t end = index_of(interval.hi);

@@ -82,11 +82,16 @@ void unshard(const Part& part, const Whole& whole, const ShardTable& table, int 
 /// the whole is as large as the sequence: for tests, checkpoints and results, not for training steps.
 /// \param part   this rank's shard; contiguous memory is not needed
 /// \param whole  the whole sequence, on every rank
+/// \throws shape_error when extents do not fit the table; argument_error when the table is of another number of ranks
 template <int Axis = 1, Communicator Comm, class Part, class Whole>
 void gather(Comm& comm, const Part& part, const Whole& whole, const ShardTable& table) {
   using T = typename Whole::non_const_value_type;
   using Space = typename Comm::memory_space;
   const int ranks = comm.size();
+  if (table.ranks() != ranks) {
+    throw argument_error(detail::message("gather: the table is of ", table.ranks(), " ranks, the communicator has ", ranks));
+  }
+  detail::check_shard(whole, part, table, comm.rank(), Axis);
   auto extents = detail::extents_of(whole);
   std::int64_t most = 0;
   for (int rank = 0; rank < ranks; ++rank) most = std::max(most, table.tokens(rank));
@@ -107,7 +112,6 @@ void gather(Comm& comm, const Part& part, const Whole& whole, const ShardTable& 
     }(std::make_index_sequence<std::tuple_size_v<decltype(extents)>>{});
   };
 
-  detail::check_shard(whole, part, table, comm.rank(), Axis);
   Kokkos::deep_copy(part_in(room[0], table.tokens(comm.rank())), part);
   for (int hop = 0; hop < ranks; ++hop) {
     const int owner = (comm.rank() + ranks - hop) % ranks;

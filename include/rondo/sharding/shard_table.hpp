@@ -25,8 +25,8 @@ class ShardTable {
  public:
   ShardTable() = default;
 
-  /// \throws argument_error when a length or a rank count makes no sense, or when the sharding's runs do not hold
-  ///         `total_tokens()` tokens in all.
+  /// \throws argument_error when a length or a rank count makes no sense, or when the sharding's runs leave the
+  ///         sequence or do not hold `total_tokens()` tokens in all.
   template <Sharding S>
   ShardTable(const S& sharding, int ranks) : total_(sharding.total_tokens()) {
     if (ranks < 1) throw argument_error(detail::message("a sharding needs at least 1 rank, given ", ranks));
@@ -39,6 +39,7 @@ class ShardTable {
       first_run_.push_back(runs_.size());
       std::int64_t tokens = 0;
       for (const Run& run : sharding.runs(rank, ranks)) {
+        check_inside(run, rank);
         runs_.push_back(run);
         tokens += run.count;
       }
@@ -106,6 +107,12 @@ class ShardTable {
   }
 
  private:
+  void check_inside(const Run& run, int rank) const {
+    if (run.count >= 0 && run.stride >= 1 && run.first >= 0 && (run.count == 0 || run.last() < total_)) return;
+    throw argument_error(detail::message("rank ", rank, " holds a run of ", run.count, " tokens from ", run.first, " by ",
+                                         run.stride, ": it leaves the sequence of ", total_, " tokens"));
+  }
+
   std::int64_t total_ = 0;
   std::vector<Run> runs_;
   std::vector<std::size_t> first_run_;

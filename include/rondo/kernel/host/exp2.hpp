@@ -1,38 +1,59 @@
 /// \file
-/// Powers of two of whole vectors, with the polynomial of rondo::detail::exp2.
+/// Powers of two of whole vectors, the way rondo::detail::exp2 takes them of one float.
 #pragma once
 
-#include <rondo/kernel/exp2.hpp>
 #include <rondo/kernel/host/vec.hpp>
 
 #include <bit>
+#include <cstdint>
+#include <iterator>
 
 namespace rondo::host {
 inline namespace RONDO_HOST_NAMESPACE {
 
-/// 2^x for x ≤ 127; relative error at most 2 units in the last place down to 2^-126, 0 below; NaN gives NaN, and more
-/// than 127 counts as 127.
-[[gnu::always_inline]] inline Vec<float> exp2(Vec<float> x) {
-  const Vec<float> shift = splat(12582912.0f);
-  Vec<float> clamped = x < splat(-126.0f) ? splat(-126.0f) : x;
-  clamped = clamped > splat(127.0f) ? splat(127.0f) : clamped;
-  const Vec<float> shifted = clamped + shift;
-  const Vec<float> r = clamped - (shifted - shift);
-  Vec<float> p = splat(1.54531629e-4f);
-  p = p * r + splat(1.33908634e-3f);
-  p = p * r + splat(9.61808256e-3f);
-  p = p * r + splat(5.55035711e-2f);
-  p = p * r + splat(2.40226508e-1f);
-  p = p * r + splat(6.93147188e-1f);
-  p = p * r + splat(1.0f);
-  const Ints<float> exponent = (std::bit_cast<Ints<float>>(shifted) - (0x4b400000 - 127)) << 23;
-  const Vec<float> result = p * std::bit_cast<Vec<float>>(exponent);
-  return x < splat(-126.0f) ? Vec<float>{} : result;
-}
+/// What the two precisions differ in: (2^r - 1) / r at Chebyshev points of |r| ≤ 1/2, the number whose addition rounds
+/// to an integer, the exponent's place.
+template <class A>
+struct Exp2Constants;
+template <>
+struct Exp2Constants<float> {  // 5e-9 from 2^r before rounding
+  static constexpr float coefficients[] = {1.54531629e-4f, 1.33908634e-3f, 9.61808256e-3f,
+                                           5.55035711e-2f, 2.40226508e-1f, 6.93147188e-1f};
+  static constexpr float shift = 12582912.0f;
+  static constexpr std::int32_t shift_bits = 0x4b400000;
+  static constexpr std::int32_t bias = 127;
+  static constexpr int mantissa = 23;
+};
+template <>
+struct Exp2Constants<double> {  // 9e-18 from 2^r before rounding
+  static constexpr double coefficients[] = {4.45496059818651839e-10, 7.0725859492692237e-9,   1.01780624458457735e-7,
+                                            1.32154425879216897e-6,  1.52527338298361184e-5,  1.54035304417360502e-4,
+                                            1.33335581464169353e-3,  9.61812910760688853e-3,  5.55041086648215843e-2,
+                                            2.40226506959100982e-1,  6.93147180559945309e-1};
+  static constexpr double shift = 6755399441055744.0;
+  static constexpr std::int64_t shift_bits = 0x4338000000000000;
+  static constexpr std::int64_t bias = 1023;
+  static constexpr int mantissa = 52;
+};
 
-inline Vec<double> exp2(Vec<double> x) {
-  for (int lane = 0; lane < width<double>; ++lane) x[lane] = rondo::detail::exp2(x[lane]);
-  return x;
+/// 2^x; relative error at most 2 units in the last place where the result is a normal number, 0 below; NaN gives NaN,
+/// and x beyond the largest exponent counts as that.
+template <class A>
+[[gnu::always_inline]] inline Vec<A> exp2_of(Vec<A> x) {
+  using C = Exp2Constants<A>;
+  const Vec<A> lowest = splat(static_cast<A>(1 - C::bias));
+  const Vec<A> highest = splat(static_cast<A>(C::bias));
+  const Vec<A> shift = splat(C::shift);
+  Vec<A> clamped = x < lowest ? lowest : x;
+  clamped = clamped > highest ? highest : clamped;
+  const Vec<A> shifted = clamped + shift;
+  const Vec<A> r = clamped - (shifted - shift);
+  Vec<A> p = splat(C::coefficients[0]);
+  unrolled<std::size(C::coefficients) - 1>(
+      [&](auto i) RONDO_INLINE_LAMBDA { p = p * r + splat(C::coefficients[i + 1]); });
+  p = p * r + splat(A{1});
+  const Ints<A> exponent = (std::bit_cast<Ints<A>>(shifted) - (C::shift_bits - C::bias)) << C::mantissa;
+  return x < lowest ? Vec<A>{} : p * std::bit_cast<Vec<A>>(exponent);
 }
 
 }  // namespace RONDO_HOST_NAMESPACE

@@ -121,8 +121,8 @@ class ForwardBlock {
 
   template <bool Masked>
   [[gnu::always_inline]] void keep(const Sums<A, 2>& sums, int row, int column, std::int64_t key) {
-    unrolled<tile_rows>([&](auto r) {
-      unrolled<2>([&](auto half) {
+    unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
+      unrolled<2>([&](auto half) RONDO_INLINE_LAMBDA {
         const int to = column + half * width<A>;
         Vec<A> s = block_.base2(sums.at[r][half], row + r, key + to);
         if constexpr (Masked) s = block_.visible(row + r, key + to) ? s : splat(nothing());
@@ -143,7 +143,7 @@ class ForwardBlock {
     Vec<A> sum = l_[r] * splat(factor_[r]);
     const Vec<A> subtract = splat(reference);
     for (int column = seen.begin; column < seen.end; column += width<A>) {
-      const Vec<A> p = exp2(load<A>(at(r, column)) - subtract);
+      const Vec<A> p = exp2_of<A>(rondo::host::load<A>(at(r, column)) - subtract);
       rondo::host::store(at(r, column), p);
       sum += p;
     }
@@ -152,19 +152,19 @@ class ForwardBlock {
 
   void accumulate(int row, std::int64_t key, Columns seen) {
     if (must_not_touch_masked(row, key, seen)) return accumulate_one_by_one(row, key, seen);
-    for_column_tiles<A>(columns_, [&](int column, auto vectors) [[gnu::always_inline]] {
+    for_column_tiles<A>(columns_, [&](int column, auto vectors) RONDO_INLINE_LAMBDA {
       Sums<A, vectors> sums;
-      unrolled<tile_rows>([&](auto r) {
+      unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
         const Vec<A> factor = splat(factor_[row + r]);
-        unrolled<vectors>([&](auto c) {
-          sums.at[r][c] = load<A>(acc_ + (row + r) * columns_ + column + c * width<A>) * factor;
+        unrolled<vectors>([&](auto c) RONDO_INLINE_LAMBDA {
+          sums.at[r][c] = rondo::host::load<A>(acc_ + (row + r) * columns_ + column + c * width<A>) * factor;
         });
       });
       const int stride = layout_.column_stride(column);
       multiply(sums, at(row, seen.begin), key_block, 1, v_ + layout_.column_tile(column) + (key + seen.begin) * stride,
                stride, seen.end - seen.begin);
-      unrolled<tile_rows>([&](auto r) {
-        unrolled<vectors>([&](auto c) {
+      unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
+        unrolled<vectors>([&](auto c) RONDO_INLINE_LAMBDA {
           rondo::host::store(acc_ + (row + r) * columns_ + column + c * width<A>, sums.at[r][c]);
         });
       });

@@ -4,6 +4,7 @@
 
 #include <rondo/kernel/concept.hpp>
 #include <rondo/kernel/host/forward.hpp>
+#include <rondo/kernel/host/gradient.hpp>
 #include <rondo/kernel/portable/portable.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -15,8 +16,17 @@ namespace rondo {
 namespace host {
 inline namespace RONDO_HOST_NAMESPACE {
 
+/// Blockwise attention for processors, for any head_dim (multiples of two vectors are fastest), grouped queries and every
+/// mask. Operands circulate packed; scores stay in cache; tiles that a mask covers are left out, fully visible ones are
+/// not tested; work is shared among the instance's threads, with the same bits for any number of them.
+/// The vector width is the one that the compiler's flags name, see RONDO_HOST_ARCH in docs/dependencies.md. All ranks
+/// must use the same one: it is part of the wire format.
+/// \tparam T     storage type: float, double or bfloat16; sums are held in accumulate_t<T>
+/// \tparam Exec  an execution space of the host
 template <StorageType T, class Exec = Kokkos::DefaultHostExecutionSpace>
 class host_kernel {
+  static_assert(std::is_same_v<typename Exec::memory_space, Kokkos::HostSpace>, "host_kernel computes on the host");
+
  public:
   using value_type = T;
   using accumulate_type = accumulate_t<T>;
@@ -24,10 +34,20 @@ class host_kernel {
   using memory_space = typename Exec::memory_space;
   static constexpr std::uint32_t wire_format = 0x100 + vector_bytes;
 
+  /// Bytes of scratch that each thread takes: forward and backward.
+  static std::size_t scratch_bytes(Pass pass, const Shape& shape) {
+    using P = Problem<>;
+    return pass == Pass::forward ? ForwardBlock<T, accumulate_type, P, memory_space>::scratch_bytes(shape)
+                                 : GradientBlock<T, accumulate_type, P, memory_space>::scratch_bytes(shape);
+  }
+
+  /// Bytes of a packed piece: tokens filled up to panels of two vectors, head_dim to whole vectors, and for a backward
+  /// pass the keys in two forms.
   std::size_t wire_bytes(Pass pass, const Shape& shape, std::int64_t tokens) const {
     return WireLayout<T, A>(shape, pass, tokens).bytes();
   }
 
+  /// \param k, v  [batch, tokens, kv_heads, head_dim]
   void pack(const Exec& exec, Pass pass, const Shape& shape, const Tensor<const T, 4, memory_space>& k,
             const Tensor<const T, 4, memory_space>& v, const WireView<memory_space>& wire) const {
     const auto tokens = static_cast<std::int64_t>(k.extent(1));
@@ -40,30 +60,36 @@ class host_kernel {
       const std::int64_t first = index * panel<A>;
       const int count = static_cast<int>(std::min<std::int64_t>(panel<A>, tokens - first));
       const auto rows_of = [&](const auto& x) {
-        const T* data = &x(b, first, kv_head, 0);
-        return [data, token = x.stride(1), d = x.stride(3)](int i, int j) { return data[i * token + j * d]; };
+        return SourceRows<T>{&x(b, first, kv_head, 0), static_cast<std::int64_t>(x.stride(1)),
+                             static_cast<std::int64_t>(x.stride(3)), count, shape.head_dim};
       };
-      const auto in_panel = [&](T* base) { return base + first * shape.head_dim; };
-      const auto in_columns = [&, base = layout.columns(wire.data(), b, kv_head)](int d) {
-        return base + layout.column_tile(d) + first * layout.column_stride(d);
-      };
-      const auto stride = [&](int d) { return layout.column_stride(d); };
       std::uint8_t flags = 0;
-      if (!pack_panel<A>(in_panel(layout.key_panels(wire.data(), b, kv_head)), count, shape.head_dim, rows_of(k))) {
-        flags |= key_not_finite;
-      }
-      if (pass == Pass::forward) {
-        if (!pack_columns<A, T>(count, shape.head_dim, rows_of(v), in_columns, stride)) flags |= value_not_finite;
-      } else {
-        if (!pack_panel<A>(in_panel(layout.value_panels(wire.data(), b, kv_head)), count, shape.head_dim, rows_of(v))) {
-          flags |= value_not_finite;
+      const auto into_panel = [&](T* panels, const SourceRows<T>& rows, std::uint8_t flag) {
+        T* target = panels + first * shape.head_dim;
+        pack_panel<A>(target, rows);
+        if (!all_finite<A>(target, panel<A> * shape.head_dim)) flags |= flag;
+      };
+      const auto into_columns = [&](const SourceRows<T>& rows, std::uint8_t flag) {
+        for (int d = 0; d < padded_dim<A>(shape.head_dim); d += panel<A>) {
+          const int columns = layout.column_stride(d);
+          T* target = layout.columns(wire.data(), b, kv_head) + layout.column_tile(d) + first * columns;
+          pack_rows<A>(target, rows, d, columns);
+          if (!all_finite<A>(target, panel<A> * columns)) flags |= flag;
         }
-        pack_columns<A, T>(count, shape.head_dim, rows_of(k), in_columns, stride);
+      };
+      into_panel(layout.key_panels(wire.data(), b, kv_head), rows_of(k), key_not_finite);
+      if (pass == Pass::forward) {
+        into_columns(rows_of(v), value_not_finite);
+      } else {
+        into_panel(layout.value_panels(wire.data(), b, kv_head), rows_of(v), value_not_finite);
+        into_columns(rows_of(k), key_not_finite);
       }
       layout.flags(wire.data(), b, kv_head)[index] = flags;
     });
   }
 
+  /// Folds a piece into the state of the query rows `queries`.
+  /// \param q  [batch, queries.count, heads, head_dim]; `state` has the same rows
   template <ProblemType P>
   void fold(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
             const Run& queries, const WireView<memory_space>& wire, const Run& keys,
@@ -84,9 +110,68 @@ class host_kernel {
               });
   }
 
+  /// out = acc / l, rounded once; lse = m + ln l in natural units. Rows that saw no key: 0 and -inf.
+  void finish(const Exec& exec, const SoftmaxState<accumulate_type, memory_space>& state,
+              const Tensor<T, 4, memory_space>& out, const Tensor<accumulate_type, 3, memory_space>& lse) const {
+    portable_kernel<T, Exec>{}.finish(exec, state, out, lse);
+  }
+
+  /// delta[b, h, i] = Σ over d of out · grad_out.
+  void delta(const Exec& exec, const Tensor<const T, 4, memory_space>& out,
+             const Tensor<const T, 4, memory_space>& grad_out,
+             const Tensor<accumulate_type, 3, memory_space>& delta) const {
+    portable_kernel<T, Exec>{}.delta(exec, out, grad_out, delta);
+  }
+
+  /// Adds what this pair of (queries, piece) contributes to the three gradients.
+  /// \param grad_q          [batch, queries.count, heads, head_dim]
+  /// \param grad_k, grad_v  [batch, keys.count, kv_heads, head_dim]
+  template <ProblemType P>
+  void fold_gradient(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
+                     const Tensor<const T, 4, memory_space>& grad_out,
+                     const Tensor<const accumulate_type, 3, memory_space>& lse,
+                     const Tensor<const accumulate_type, 3, memory_space>& delta, const Run& queries,
+                     const WireView<memory_space>& wire, const Run& keys,
+                     const Tensor<accumulate_type, 4, memory_space>& grad_q,
+                     const Tensor<accumulate_type, 4, memory_space>& grad_k,
+                     const Tensor<accumulate_type, 4, memory_space>& grad_v) const {
+    using Block = GradientBlock<T, A, P, memory_space>;
+    const GradientInput<T, A, P, memory_space> input{problem, shape, q, grad_out, lse, delta, queries, keys};
+    const WireLayout<T, A> layout(shape, Pass::backward, keys.count);
+    const int block_keys = gradient_keys<A>(shape.head_dim);
+    const std::int64_t key_blocks = (keys.count + block_keys - 1) / block_keys;
+    const std::int64_t query_blocks = (queries.count + gradient_queries - 1) / gradient_queries;
+    const std::int64_t kv_heads = std::int64_t{shape.batch} * shape.kv_heads;
+    const int group = shape.heads / shape.kv_heads;
+    OrderedRows order(exec.concurrency() > 1 ? kv_heads * group * query_blocks : 0);
+    for_items("rondo::host::fold_gradient", exec, key_blocks * kv_heads, Block::scratch_bytes(shape),
+              [&](std::int64_t item, Scratch scratch) {
+                const std::int64_t key_block = item / kv_heads;
+                const int kv_head = static_cast<int>(item % kv_heads % shape.kv_heads);
+                const int b = static_cast<int>(item % kv_heads / shape.kv_heads);
+                Block block(input, b, kv_head, key_block * block_keys, layout, wire.data(), scratch);
+                for (int member = 0; member < group; ++member) {
+                  // From the last queries on: under a causal mask these see every block of keys, so that the blocks
+                  // follow each other closely.
+                  for (std::int64_t at = query_blocks - 1; at >= 0; --at) {
+                    const std::int64_t row = at * gradient_queries;
+                    const std::int64_t rows = std::min<std::int64_t>(gradient_queries, queries.count - row);
+                    const std::int64_t turn = (item % kv_heads * group + member) * query_blocks + at;
+                    order.wait(turn, key_block);
+                    const int head = kv_head * group + member;
+                    if (block.sees(head, row, rows)) block.fold(head, row, grad_q);
+                    order.done(turn, key_block);
+                  }
+                }
+                block.store(grad_k, grad_v);
+              });
+  }
+
  private:
   using A = accumulate_type;
 };
+
+static_assert(BlockKernel<host_kernel<float>> && BlockKernel<host_kernel<double>> && BlockKernel<host_kernel<bfloat16>>);
 
 }  // namespace RONDO_HOST_NAMESPACE
 }  // namespace host

@@ -43,6 +43,15 @@ struct ScoreBlock {
     }
   }
 
+  /// d score / d (scale · dot) of one vector of keys for one query, for score functions.
+  Vec<A> derivatives(Vec<A> dots, int row, std::int64_t key) const {
+    for (int lane = 0; lane < width<A>; ++lane) {
+      const bool inside = row < queries.count && key + lane < keys.count;
+      dots[lane] = inside ? scores.derivative(dots[lane], queries.at(row), keys.at(key + lane)) : A{0};
+    }
+    return dots;
+  }
+
   /// All bits set in the lanes whose keys the query may see.
   [[gnu::always_inline]] Ints<A> visible(int row, std::int64_t key) const {
     using Index = std::remove_reference_t<decltype(Ints<A>{}[0])>;

@@ -7,7 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <utility>
+#include <type_traits>
 
 namespace rondo::host {
 inline namespace RONDO_HOST_NAMESPACE {
@@ -21,14 +21,6 @@ struct Sums {
   Vec<A> at[tile_rows][Columns];
 };
 
-/// Calls f(integral constant) for 0 ... Count - 1: unrolled before the compiler decides what lives in registers.
-template <int Count, class F>
-[[gnu::always_inline]] inline void unrolled(const F& f) {
-  [&]<int... I>(std::integer_sequence<int, I...>) [[gnu::always_inline]] {
-    (f(std::integral_constant<int, I>{}), ...);
-  }(std::make_integer_sequence<int, Count>{});
-}
-
 /// sums[row][·] += Σ over k in [0, depth) of a[row·row_stride + k·depth_stride] · b[k·b_stride ...].
 /// \param b  rows of Columns vectors in any storage type
 template <class A, int Columns, class T>
@@ -38,10 +30,10 @@ template <class A, int Columns, class T>
   Sums<A, Columns> c = sums;
   for (std::int64_t k = 0; k < depth; ++k) {
     Vec<A> row_of_b[Columns];
-    unrolled<Columns>([&](auto column) { row_of_b[column] = load<A>(b + column * width<A>); });
-    unrolled<tile_rows>([&](auto row) {
+    unrolled<Columns>([&](auto column) RONDO_INLINE_LAMBDA { row_of_b[column] = load<A>(b + column * width<A>); });
+    unrolled<tile_rows>([&](auto row) RONDO_INLINE_LAMBDA {
       const Vec<A> factor = splat(a[row * row_stride]);
-      unrolled<Columns>([&](auto column) { c.at[row][column] += factor * row_of_b[column]; });
+      unrolled<Columns>([&](auto column) RONDO_INLINE_LAMBDA { c.at[row][column] += factor * row_of_b[column]; });
     });
     a += depth_stride;
     b += b_stride;
@@ -51,7 +43,7 @@ template <class A, int Columns, class T>
 
 template <class A, int Columns>
 [[gnu::always_inline]] inline void clear(Sums<A, Columns>& sums) {
-  unrolled<tile_rows>([&](auto row) { unrolled<Columns>([&](auto column) { sums.at[row][column] = Vec<A>{}; }); });
+  unrolled<tile_rows>([&](auto row) RONDO_INLINE_LAMBDA { unrolled<Columns>([&](auto column) RONDO_INLINE_LAMBDA { sums.at[row][column] = Vec<A>{}; }); });
 }
 
 /// Calls f(first column, integral constant: vectors) for tiles of two vectors and, at the end, one of one vector.

@@ -27,6 +27,9 @@
 #define RONDO_HOST_CONCATENATE(a, b) RONDO_HOST_CONCATENATE_(a, b)
 #define RONDO_HOST_NAMESPACE RONDO_HOST_CONCATENATE(bytes_, RONDO_HOST_VECTOR_BYTES)
 
+// For lambdas whose captures must stay in registers.
+#define RONDO_INLINE_LAMBDA __attribute__((always_inline))
+
 namespace rondo::host {
 inline namespace RONDO_HOST_NAMESPACE {
 
@@ -58,6 +61,14 @@ inline constexpr int width = vector_bytes / static_cast<int>(sizeof(A));
 template <class A>
 [[gnu::always_inline]] inline Vec<A> splat(A value) {
   return value - Vec<A>{};  // the compiler's way of saying broadcast
+}
+
+/// Calls f(integral constant) for 0 ... Count - 1: unrolled before the compiler decides what lives in registers.
+template <int Count, class F>
+[[gnu::always_inline]] inline void unrolled(const F& f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) RONDO_INLINE_LAMBDA {
+    (f(std::integral_constant<int, I>{}), ...);
+  }(std::make_integer_sequence<int, Count>{});
 }
 
 /// The elements 0, 1, 2, ...

@@ -8,7 +8,6 @@
 #include <rondo/problem.hpp>
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 
@@ -87,38 +86,62 @@ class WireLayout {
 inline constexpr std::uint8_t key_not_finite = 1;
 inline constexpr std::uint8_t value_not_finite = 2;
 
-/// Packs one panel of one head: `count` tokens of x(token, d), zeros behind them. Returns whether all are finite.
-template <class A, class T, class Source>
-bool pack_panel(T* target, int count, int head_dim, const Source& x) {
-  A sum{0};
-  for (int token = 0; token < panel<A>; ++token) {
-    for (int d = 0; d < head_dim; ++d) {
-      const T value = token < count ? x(token, d) : static_cast<T>(A{0});
-      target[d * panel<A> + token] = value;
-      sum += static_cast<A>(value) * A{0};
-    }
-  }
-  return sum == A{0};
-}
+/// Rows of tokens in a tensor: token i, element d stand at data[i · token + d · element].
+template <class T>
+struct SourceRows {
+  const T* data;
+  std::int64_t token;
+  std::int64_t element;
+  int count;     ///< tokens
+  int head_dim;  ///< elements of a token
 
-/// Packs the rows of one panel's tokens into columns; `at(d)` is where the tile that starts at d has this panel's first
-/// token, `stride(d)` the elements from token to token there.
-template <class A, class T, class Source, class At, class Stride>
-bool pack_columns(int count, int head_dim, const Source& x, const At& at, const Stride& stride) {
-  A sum{0};
-  for (int begin = 0; begin < padded_dim<A>(head_dim); begin += 2 * width<A>) {
-    T* target = at(begin);
-    const int columns = stride(begin);
-    for (int token = 0; token < panel<A>; ++token) {
-      for (int column = 0; column < columns; ++column) {
-        const int d = begin + column;
-        const T value = token < count && d < head_dim ? x(token, d) : static_cast<T>(A{0});
-        target[token * columns + column] = value;
-        sum += static_cast<A>(value) * A{0};
+  T at(int i, int d) const { return data[i * token + d * element]; }
+};
+
+/// Packs one panel: zeros behind the last token.
+template <class A, class T>
+void pack_panel(T* target, const SourceRows<T>& rows) {
+  const T zero = static_cast<T>(A{0});
+  if (rows.count == panel<A> && rows.element == 1) {
+    constexpr int block = 8;  // cache lines of the source are used whole before they leave the first-level cache
+    for (int begin = 0; begin < rows.head_dim; begin += block) {
+      const int end = std::min(begin + block, rows.head_dim);
+      for (int i = 0; i < panel<A>; ++i) {
+        const T* from = rows.data + i * rows.token;
+        for (int d = begin; d < end; ++d) target[d * panel<A> + i] = from[d];
       }
     }
+    return;
   }
-  return sum == A{0};
+  for (int d = 0; d < rows.head_dim; ++d) {
+    for (int i = 0; i < panel<A>; ++i) target[d * panel<A> + i] = i < rows.count ? rows.at(i, d) : zero;
+  }
+}
+
+/// Packs a panel's tokens as rows of at most two vectors of elements, [first, first + columns) of head_dim; zeros behind
+/// the last element and the last token.
+template <class A, class T>
+void pack_rows(T* target, const SourceRows<T>& rows, int first, int columns) {
+  const T zero = static_cast<T>(A{0});
+  const int real = std::min(columns, rows.head_dim - first);
+  for (int i = 0; i < panel<A>; ++i) {
+    T* to = target + i * columns;
+    const int held = i < rows.count ? real : 0;
+    if (rows.element == 1) {
+      std::copy_n(rows.data + (held > 0 ? i * rows.token + first : 0), held, to);
+    } else {
+      for (int d = 0; d < held; ++d) to[d] = rows.at(i, first + d);
+    }
+    std::fill(to + held, to + columns, zero);
+  }
+}
+
+/// Whether `count` packed numbers, a multiple of the vector width, are all finite.
+template <class A, class T>
+bool all_finite(const T* packed, std::int64_t count) {
+  Vec<A> zeros{};
+  for (std::int64_t at = 0; at < count; at += width<A>) zeros += load<A>(packed + at) * splat(A{0});
+  return total<A>(zeros) == A{0};
 }
 
 }  // namespace RONDO_HOST_NAMESPACE

@@ -10,6 +10,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <thread>
+#include <utility>
+#include <vector>
 
 namespace rondo::host {
 inline namespace RONDO_HOST_NAMESPACE {
@@ -51,6 +54,31 @@ void for_items(const char* name, const Exec& exec, std::int64_t items, std::size
   });
   exec.fence(name);
 }
+
+/// Turns of several threads at the same rows of a sum: the n-th block of keys adds to them after the n-1st has, whoever
+/// computes it, so that sums have one order. Counters are kept by the calling thread for its next call.
+class OrderedRows {
+ public:
+  /// \param rows  groups of rows; 0 when one thread does everything in order anyway
+  explicit OrderedRows(std::int64_t rows) {
+    static thread_local std::vector<std::atomic<std::int64_t>> counters;
+    if (std::cmp_less(counters.size(), rows)) counters = std::vector<std::atomic<std::int64_t>>(static_cast<std::size_t>(rows));
+    for (std::int64_t row = 0; row < rows; ++row) counters[static_cast<std::size_t>(row)].store(0, std::memory_order_relaxed);
+    counters_ = rows > 0 ? counters.data() : nullptr;
+  }
+
+  /// Returns when blocks 0 ... block - 1 have been added.
+  void wait(std::int64_t row, std::int64_t block) const {
+    if (counters_ == nullptr) return;
+    while (counters_[row].load(std::memory_order_acquire) != block) std::this_thread::yield();
+  }
+  void done(std::int64_t row, std::int64_t block) const {
+    if (counters_ != nullptr) counters_[row].store(block + 1, std::memory_order_release);
+  }
+
+ private:
+  std::atomic<std::int64_t>* counters_;
+};
 
 }  // namespace RONDO_HOST_NAMESPACE
 }  // namespace rondo::host

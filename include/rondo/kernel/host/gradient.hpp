@@ -1,0 +1,344 @@
+/// \file
+/// Backward pass of the host kernel: one block of keys against all queries of its heads, five products in register
+/// tiles. With p = e^(s - lse):  grad_v += pᵀ·grad_out;  ds = p ∘ (grad_out·vᵀ - delta);  grad_q += scale·ds·k;
+/// grad_k += scale·dsᵀ·q  (Dao, arXiv 2307.08691, section 3.1). p and ds are read down their columns where they are needed
+/// transposed, so nothing is transposed in memory.
+#pragma once
+
+#include <rondo/kernel/concept.hpp>
+#include <rondo/kernel/host/exp2.hpp>
+#include <rondo/kernel/host/score_block.hpp>
+#include <rondo/kernel/host/wire.hpp>
+#include <rondo/kernel/host/work.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+namespace rondo::host {
+inline namespace RONDO_HOST_NAMESPACE {
+
+/// Queries whose p and ds are held at a time.
+inline constexpr int gradient_queries = 48;
+/// Most keys of a block.
+inline constexpr int most_gradient_keys = 384;
+
+/// Keys of a block: as many as let their packed forms and their gradients fill most of 1 MiB of second-level cache.
+template <class A>
+constexpr int gradient_keys(int head_dim) {
+  constexpr int step = 96;  // whole panels and whole groups of rows
+  static_assert(step % tile_rows == 0 && step % panel<A> == 0 && most_gradient_keys % step == 0);
+  const int fitting = (1 << 20) / (5 * static_cast<int>(sizeof(A)) * padded_dim<A>(head_dim));
+  return std::clamp(fitting / step * step, step, most_gradient_keys);
+}
+
+/// What the backward pass reads.
+template <class T, class A, ProblemType P, class Space>
+struct GradientInput {
+  P problem;
+  Shape shape;
+  Tensor<const T, 4, Space> q;
+  Tensor<const T, 4, Space> grad_out;
+  Tensor<const A, 3, Space> lse;
+  Tensor<const A, 3, Space> delta;
+  Run queries;
+  Run keys;
+};
+
+/// One block of keys of one kv head.
+template <class T, class A, ProblemType P, class Space>
+class GradientBlock {
+ public:
+  using Scores = ScoreTile<P, A>;
+  using Input = GradientInput<T, A, P, Space>;
+  static constexpr int groups = gradient_queries / tile_rows;
+
+  static std::size_t scratch_bytes(const Shape& shape) {
+    const int columns = padded_dim<A>(shape.head_dim);
+    const int keys = gradient_keys<A>(shape.head_dim);
+    return 2 * Scratch::bytes<A>(gradient_queries * columns) + 2 * Scratch::bytes<A>(gradient_queries * keys) +
+           2 * Scratch::bytes<A>(keys * columns) + 2 * Scratch::bytes<A>(gradient_queries) +
+           Scratch::bytes<IndexRange>(gradient_queries);
+  }
+
+  GradientBlock(const Input& in, int b, int kv_head, std::int64_t first_key, const WireLayout<T, A>& layout,
+                std::byte* wire, Scratch scratch)
+      : in_(in),
+        b_(b),
+        kv_head_(kv_head),
+        first_key_(first_key),
+        ld_(gradient_keys<A>(in.shape.head_dim)),
+        count_(static_cast<int>(std::min<std::int64_t>(ld_, in.keys.count - first_key))),
+        columns_(padded_dim<A>(in.shape.head_dim)),
+        layout_(layout),
+        k_panels_(layout.key_panels(wire, b, kv_head)),
+        v_panels_(layout.value_panels(wire, b, kv_head)),
+        k_columns_(layout.columns(wire, b, kv_head)),
+        flags_(layout.flags(wire, b, kv_head)),
+        q_(scratch.array<A>(gradient_queries * columns_)),
+        grad_out_(scratch.array<A>(gradient_queries * columns_)),
+        p_(scratch.array<A>(gradient_queries * ld_)),
+        ds_(scratch.array<A>(gradient_queries * ld_)),
+        grad_k_(scratch.array<A>(ld_ * columns_)),
+        grad_v_(scratch.array<A>(ld_ * columns_)),
+        lse2_(scratch.array<A>(gradient_queries)),
+        delta_(scratch.array<A>(gradient_queries)),
+        ranges_(scratch.array<IndexRange>(gradient_queries)) {
+    std::fill_n(grad_k_, ld_ * columns_, A{0});
+    std::fill_n(grad_v_, ld_ * columns_, A{0});
+  }
+
+  /// Whether the queries [row, row + count) of a head see any of these keys.
+  bool sees(int head, std::int64_t row, std::int64_t count) const {
+    return Scores(in_.problem, b_, head).coverage(in_.queries.part(row, count), in_.keys.part(first_key_, count_)) !=
+           Coverage::none;
+  }
+
+  /// Adds the part of queries [row, row + gradient_queries) of one head, to these keys' gradients and to grad_q.
+  void fold(int head, std::int64_t row, const Tensor<A, 4, Space>& grad_q) {
+    const auto here = static_cast<int>(std::min<std::int64_t>(gradient_queries, in_.queries.count - row));
+    const Run queries = in_.queries.part(row, here);
+    const Scores scores(in_.problem, b_, head);
+    find_ranges(scores, queries, in_.keys, gradient_queries, ranges_);
+    const ScoreBlock<A, Scores> block{scores, queries, in_.keys, ranges_};
+    load(head, row, here);
+    const int row_groups = (here + tile_rows - 1) / tile_rows;
+    for (int group = 0; group < row_groups; ++group) {
+      for (int column = 0; column < count_; column += panel<A>) {
+        tile(block, scores, group * tile_rows, column, cover(block, group, column));
+      }
+    }
+    add_to_keys(block, row_groups);
+    add_to_queries(block, head, row, here, grad_q);
+  }
+
+  /// Adds the sums to the piece's gradients.
+  void store(const Tensor<A, 4, Space>& grad_k, const Tensor<A, 4, Space>& grad_v) const {
+    for (int key = 0; key < count_; ++key) {
+      A* to_k = &grad_k(b_, first_key_ + key, kv_head_, 0);
+      A* to_v = &grad_v(b_, first_key_ + key, kv_head_, 0);
+      for (int d = 0; d < in_.shape.head_dim; ++d) to_k[d * grad_k.stride(3)] += grad_k_[key * columns_ + d];
+      for (int d = 0; d < in_.shape.head_dim; ++d) to_v[d * grad_v.stride(3)] += grad_v_[key * columns_ + d];
+    }
+  }
+
+ private:
+  using Block = ScoreBlock<A, Scores>;
+
+  void load(int head, std::int64_t row, int here) {
+    const int dim = in_.shape.head_dim;
+    for (int r = 0; r < gradient_queries; ++r) {
+      A* q = q_ + r * columns_;
+      A* grad_out = grad_out_ + r * columns_;
+      std::fill_n(q, columns_, A{0});
+      std::fill_n(grad_out, columns_, A{0});
+      lse2_[r] = -rondo::detail::minus_infinity<A>;
+      delta_[r] = A{0};
+      if (r >= here) continue;
+      const T* from_q = &in_.q(b_, row + r, head, 0);
+      const T* from_grad_out = &in_.grad_out(b_, row + r, head, 0);
+      for (int d = 0; d < dim; ++d) q[d] = static_cast<A>(from_q[d * in_.q.stride(3)]);
+      for (int d = 0; d < dim; ++d) grad_out[d] = static_cast<A>(from_grad_out[d * in_.grad_out.stride(3)]);
+      // Where nothing was seen, lse = -inf and every p must be 0: s - inf.
+      const A lse = in_.lse(b_, head, row + r);
+      if (lse != rondo::detail::minus_infinity<A>) lse2_[r] = lse * static_cast<A>(log2_e);
+      delta_[r] = in_.delta(b_, head, row + r);
+    }
+    Vec<A> poison{};
+    for (int at = 0; at < gradient_queries * columns_; at += width<A>) {
+      poison += (rondo::host::load<A>(q_ + at) + rondo::host::load<A>(grad_out_ + at)) * splat(A{0});
+    }
+    rows_finite_ = total<A>(poison) == A{0};
+  }
+
+  Coverage cover(const Block& block, int group, int column) {
+    const Coverage coverage = block.coverage(group * tile_rows, tile_rows, first_key_ + column, panel<A>);
+    coverage_[static_cast<std::size_t>(group)][static_cast<std::size_t>(column / panel<A>)] = coverage;
+    return coverage;
+  }
+  Coverage covered(int group, int column) const {
+    return coverage_[static_cast<std::size_t>(group)][static_cast<std::size_t>(column / panel<A>)];
+  }
+
+  void tile(const Block& block, const Scores& scores, int row, int column, Coverage coverage) {
+    if (coverage == Coverage::none) {
+      for (int r = row; r < row + tile_rows; ++r) {
+        std::fill_n(p_ + r * ld_ + column, panel<A>, A{0});
+        std::fill_n(ds_ + r * ld_ + column, panel<A>, A{0});
+      }
+    } else if (coverage == Coverage::all) {
+      tile_of<false>(block, scores, row, column);
+    } else {
+      tile_of<true>(block, scores, row, column);
+    }
+  }
+
+  /// p and ds of a group of rows and a panel of keys.
+  template <bool Masked>
+  void tile_of(const Block& block, const Scores& scores, int row, int column) {
+    const std::int64_t key = first_key_ + column;
+    const int dim = in_.shape.head_dim;
+    Sums<A, 2> sums;
+    clear(sums);
+    multiply(sums, q_ + row * columns_, columns_, 1, k_panels_ + key * dim, panel<A>, dim);
+    unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
+      unrolled<2>([&](auto half) RONDO_INLINE_LAMBDA {
+        const int to = (row + r) * ld_ + column + half * width<A>;
+        const Vec<A> dots = sums.at[r][half];
+        if constexpr (!Scores::plain) rondo::host::store(ds_ + to, dots);
+        Vec<A> p = exp2_of<A>(block.base2(dots, row + r, key + half * width<A>) - splat(lse2_[row + r]));
+        if constexpr (Masked) p = block.visible(row + r, key + half * width<A>) ? p : Vec<A>{};
+        rondo::host::store(p_ + to, p);
+      });
+    });
+    clear(sums);
+    multiply(sums, grad_out_ + row * columns_, columns_, 1, v_panels_ + key * dim, panel<A>, dim);
+    unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
+      unrolled<2>([&](auto half) RONDO_INLINE_LAMBDA {
+        const int to = (row + r) * ld_ + column + half * width<A>;
+        const Vec<A> p = rondo::host::load<A>(p_ + to);
+        Vec<A> ds = p * (sums.at[r][half] - splat(delta_[row + r])) * splat(scores.scale());
+        if constexpr (!Scores::plain) ds *= block.derivatives(rondo::host::load<A>(ds_ + to), row + r, key + half * width<A>);
+        if constexpr (Masked) ds = block.visible(row + r, key + half * width<A>) ? ds : Vec<A>{};
+        rondo::host::store(ds_ + to, ds);
+      });
+    });
+  }
+
+  /// grad_v += pᵀ·grad_out and grad_k += dsᵀ·q: rows are keys, the depth is the queries that see them.
+  void add_to_keys(const Block& block, int row_groups) {
+    for (int key = 0; key < count_; key += tile_rows) {
+      int begin = row_groups, end = 0;
+      bool masked = false;
+      for (int group = 0; group < row_groups; ++group) {
+        const int last = std::min(key + tile_rows, count_) - 1;
+        for (int column = key / panel<A> * panel<A>; column <= last; column += panel<A>) {
+          if (covered(group, column) != Coverage::none) begin = std::min(begin, group), end = group + 1;
+          if (covered(group, column) != Coverage::all) masked = true;
+        }
+      }
+      if (end == 0) continue;
+      if (masked && !rows_finite_) {
+        add_to_keys_one_by_one(block, key);
+        continue;
+      }
+      add_transposed(grad_v_, p_, grad_out_, key, begin * tile_rows, end * tile_rows);
+      add_transposed(grad_k_, ds_, q_, key, begin * tile_rows, end * tile_rows);
+    }
+  }
+
+  /// sums[key + ·] += Σ over rows in [begin, end) of weights[row][key + ·] · values[row].
+  void add_transposed(A* sums, const A* weights, const A* values, int key, int begin, int end) const {
+    for_column_tiles<A>(columns_, [&](int column, auto vectors) RONDO_INLINE_LAMBDA {
+      A* target = sums + key * columns_ + column;
+      Sums<A, vectors> tile = load_sums<vectors>(target);
+      multiply(tile, weights + begin * ld_ + key, 1, ld_, values + begin * columns_ + column, columns_, end - begin);
+      store_sums<vectors>(target, tile);
+    });
+  }
+
+  void add_to_keys_one_by_one(const Block& block, int first) {
+    for (int key = first; key < std::min(first + tile_rows, count_); ++key) {
+      for (int r = 0; r < block.queries.count; ++r) {
+        if (!block.sees(r, first_key_ + key)) continue;
+        for (int d = 0; d < columns_; ++d) {
+          grad_v_[key * columns_ + d] += p_[r * ld_ + key] * grad_out_[r * columns_ + d];
+          grad_k_[key * columns_ + d] += ds_[r * ld_ + key] * q_[r * columns_ + d];
+        }
+      }
+    }
+  }
+
+  /// grad_q += ds·k: rows are queries, the depth is the keys they see.
+  void add_to_queries(const Block& block, int head, std::int64_t row, int here, const Tensor<A, 4, Space>& grad_q) const {
+    for (int group = 0; group * tile_rows < here; ++group) {
+      int begin = count_, end = 0;
+      bool poisoned = false;
+      for (int column = 0; column < count_; column += panel<A>) {
+        const Coverage coverage = covered(group, column);
+        if (coverage != Coverage::none) begin = std::min(begin, column), end = column + panel<A>;
+        poisoned = poisoned || (coverage != Coverage::all &&
+                                (flags_[(first_key_ + column) / panel<A>] & key_not_finite) != 0);
+      }
+      if (end == 0) continue;
+      const int rows = std::min(tile_rows, here - group * tile_rows);
+      if (poisoned) {
+        add_to_queries_one_by_one(block, head, row, group * tile_rows, rows, grad_q);
+        continue;
+      }
+      for_column_tiles<A>(columns_, [&](int column, auto vectors) RONDO_INLINE_LAMBDA {
+        const int stride = layout_.column_stride(column);
+        Sums<A, vectors> tile;
+        clear(tile);
+        multiply(tile, ds_ + group * tile_rows * ld_ + begin, ld_, 1,
+                 k_columns_ + layout_.column_tile(column) + (first_key_ + begin) * stride, stride, end - begin);
+        A lines[tile_rows][2 * width<A>];
+        unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
+          unrolled<vectors>([&](auto c) RONDO_INLINE_LAMBDA { rondo::host::store(lines[r] + c * width<A>, tile.at[r][c]); });
+        });
+        const int dims = std::min(vectors * width<A>, in_.shape.head_dim - column);
+        for (int r = 0; r < rows; ++r) {
+          A* target = &grad_q(b_, row + group * tile_rows + r, head, column);
+          for (int d = 0; d < dims; ++d) target[d * grad_q.stride(3)] += lines[r][d];
+        }
+      });
+    }
+  }
+
+  void add_to_queries_one_by_one(const Block& block, int head, std::int64_t row, int first, int rows,
+                                 const Tensor<A, 4, Space>& grad_q) const {
+    for (int r = first; r < first + rows; ++r) {
+      for (int key = 0; key < count_; ++key) {
+        if (!block.sees(r, first_key_ + key)) continue;
+        for (int d = 0; d < in_.shape.head_dim; ++d) {
+          const int tile = d / panel<A> * panel<A>;
+          const int stride = layout_.column_stride(tile);
+          const T k = k_columns_[layout_.column_tile(tile) + (first_key_ + key) * stride + d - tile];
+          grad_q(b_, row + r, head, d) += ds_[r * ld_ + key] * static_cast<A>(k);
+        }
+      }
+    }
+  }
+
+  template <int Columns>
+  [[gnu::always_inline]] Sums<A, Columns> load_sums(const A* from) const {
+    Sums<A, Columns> sums;
+    unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
+      unrolled<Columns>([&](auto c) RONDO_INLINE_LAMBDA { sums.at[r][c] = rondo::host::load<A>(from + r * columns_ + c * width<A>); });
+    });
+    return sums;
+  }
+  template <int Columns>
+  [[gnu::always_inline]] void store_sums(A* to, const Sums<A, Columns>& sums) const {
+    unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
+      unrolled<Columns>([&](auto c) RONDO_INLINE_LAMBDA { rondo::host::store(to + r * columns_ + c * width<A>, sums.at[r][c]); });
+    });
+  }
+
+  const Input& in_;
+  int b_;
+  int kv_head_;
+  std::int64_t first_key_;
+  int ld_;     ///< keys of a full block: the distance from row to row of p and ds
+  int count_;  ///< keys of this block
+  int columns_;
+  WireLayout<T, A> layout_;
+  const T* k_panels_;
+  const T* v_panels_;
+  const T* k_columns_;
+  const std::uint8_t* flags_;
+  A* q_;
+  A* grad_out_;
+  A* p_;
+  A* ds_;
+  A* grad_k_;
+  A* grad_v_;
+  A* lse2_;
+  A* delta_;
+  IndexRange* ranges_;
+  bool rows_finite_ = true;
+  std::array<std::array<Coverage, most_gradient_keys / panel<A>>, groups> coverage_{};
+};
+
+}  // namespace RONDO_HOST_NAMESPACE
+}  // namespace rondo::host
