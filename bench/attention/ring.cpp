@@ -1,0 +1,81 @@
+// What the ring costs: N ranks of one thread each against one rank with N threads, on the same work. Striped, causal.
+// Arguments: tokens in all, ranks, threads per rank.
+#include <support/tensors.hpp>
+
+#include <rondo/rondo.hpp>
+
+#include <benchmark/benchmark.h>
+
+#include <chrono>
+
+namespace {
+
+/// Seconds of one call, from the moment when all ranks are ready until all have finished.
+template <class Call>
+double timed(auto& comm, const Call& call) {
+  comm.barrier();
+  const auto begin = std::chrono::steady_clock::now();
+  call();
+  comm.barrier();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+void ring(benchmark::State& state, bool backward) {
+  const std::int64_t total = state.range(0);
+  const int heads = 4, dim = 64, calls = 3;
+  const int ranks = static_cast<int>(state.range(1));
+  double wait_share = 0, mebibytes = 0;
+  for (auto _ : state) {
+    double seconds = 0;
+    rondo::in_process_group(ranks, {.threads_per_rank = static_cast<int>(state.range(2))}).run([&](auto& comm) {
+      rondo::RingAttention attention{comm, rondo::Shape{.heads = heads, .head_dim = dim}, rondo::striped{total}};
+      const std::int64_t tokens = attention.tokens();
+      const auto seed = static_cast<std::uint32_t>(10 * comm.rank());
+      const auto q = bench::random_tensor<float>(tokens, heads, dim, seed);
+      const auto k = bench::random_tensor<float>(tokens, heads, dim, seed + 1);
+      const auto v = bench::random_tensor<float>(tokens, heads, dim, seed + 2);
+      const auto grad_out = bench::random_tensor<float>(tokens, heads, dim, seed + 3);
+      const bench::Tensor4<float> out("out", 1, tokens, heads, dim), grad_q("grad_q", 1, tokens, heads, dim),
+          grad_k("grad_k", 1, tokens, heads, dim), grad_v("grad_v", 1, tokens, heads, dim);
+      const bench::Tensor3<float> lse("lse", 1, heads, tokens);
+      const rondo::Problem problem{rondo::causal{}};
+      attention.forward(q, k, v, out, lse, problem);
+      const rondo::Statistics before = attention.statistics();
+      const double mine = timed(comm, [&] {
+        for (int call = 0; call < calls; ++call) {
+          if (backward) {
+            attention.backward(q, k, v, out, lse, grad_out, grad_q, grad_k, grad_v, problem);
+          } else {
+            attention.forward(q, k, v, out, lse, problem);
+          }
+        }
+      });
+      if (comm.rank() != 0) return;
+      const rondo::Statistics& after = attention.statistics();
+      seconds = mine / calls;
+      wait_share = (after.wait_seconds - before.wait_seconds) / mine;
+      mebibytes = static_cast<double>(after.bytes_sent - before.bytes_sent) / calls / (1 << 20);
+    });
+    state.SetIterationTime(seconds);
+  }
+  const double flops = (backward ? 2.5 : 1) * bench::attention_flops(true, static_cast<double>(total), heads, dim);
+  state.counters["GFLOP/s"] =
+      benchmark::Counter(flops * 1e-9 * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+  state.counters["wait_share"] = wait_share;
+  state.counters["MiB_sent"] = mebibytes;
+}
+
+void forward(benchmark::State& state) { ring(state, false); }
+void backward(benchmark::State& state) { ring(state, true); }
+
+void shapes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"tokens", "ranks", "threads"})->UseManualTime()->Unit(benchmark::kMillisecond);
+  for (const std::int64_t tokens : {8192, 16384}) {
+    benchmark->Args({tokens, 1, 1})->Args({tokens, 1, 2})->Args({tokens, 2, 1})->Args({tokens, 4, 1});
+  }
+}
+
+}  // namespace
+
+BENCHMARK(forward)->Apply(shapes);
+BENCHMARK(backward)->Apply(shapes);
