@@ -81,6 +81,6 @@ inline constexpr bool is_problem<Problem<M, S>> = true;
 
 /// Any Problem<Mask, ScoreMod>.
 template <class P>
-concept ProblemType = detail::is_problem<std::remove_cvref_t<P>> && std::is_trivially_copyable_v<P>;
+concept ProblemType = detail::is_problem<std::remove_cvref_t<P>> && std::is_trivially_copyable_v<std::remove_cvref_t<P>>;
 
 }  // namespace rondo

@@ -9,9 +9,9 @@
 
 namespace rondo {
 
-/// `value` is the function f, `derivative` is f', at one hidden unit. With `gated`, the layer multiplies f of one product
-/// with another product (see feed_forward). Both are called in a loop over a block, side by side in the backward pass:
-/// code without branches and calls becomes vector code, and what the two compute in common is computed once.
+/// `value` is the function f, `derivative` is f', at one hidden unit. With `gated`, the layer multiplies f of one
+/// product with another product (see feed_forward). Both are called in a loop over a block, side by side in the
+/// backward pass: code without branches and calls becomes vector code, and what the two have in common is computed once.
 template <class A, class T>
 concept Activation = std::copyable<A> && std::default_initializable<A> && requires(const A& activation, T x) {
   { A::gated } -> std::convertible_to<bool>;

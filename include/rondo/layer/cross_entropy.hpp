@@ -94,7 +94,9 @@ class cross_entropy {
                            const Targets& targets, double scale, const HostTensor<T, 2>& grad_x,
                            const HostTensor<T, 2>& grad_weight, const HostTensor<T, 1>& losses = {}) {
     check(x, weight, targets, losses);
-    if (!std::isfinite(scale)) throw argument_error(detail::message("cross_entropy: scale is ", scale, ", it must be finite"));
+    if (!std::isfinite(scale)) {
+      throw argument_error(detail::message("cross_entropy: scale is ", scale, ", it must be finite"));
+    }
     detail::check_matrix("cross_entropy: grad_x", "[tokens, dim]", grad_x, tokens_of(x), dim_);
     detail::check_matrix("cross_entropy: grad_weight", "[vocab, dim]", grad_weight, vocab_, dim_);
     detail::check_apart("cross_entropy: grad_x", grad_x, "x", x);
@@ -161,7 +163,9 @@ class cross_entropy {
 
   template <class F>
   void for_each_vocab_block(F&& f) const {
-    for (std::int64_t first = 0; first < vocab_; first += block_vocab_) f(first, std::min(block_vocab_, vocab_ - first));
+    for (std::int64_t first = 0; first < vocab_; first += block_vocab_) {
+      f(first, std::min(block_vocab_, vocab_ - first));
+    }
   }
 
   auto rows(const detail::HostBuffer<T>& buffer, std::int64_t count) const {

@@ -23,11 +23,7 @@ struct FeedForwardWeights {
   HostTensor<T, 2> down;  ///< [hidden, dim]
 
   /// The same weights, to read only.
-  operator FeedForwardWeights<const T>() const
-    requires(!std::is_const_v<T>)
-  {
-    return {up, gate, down};
-  }
+  operator FeedForwardWeights<const T>() const requires(!std::is_const_v<T>) { return {up, gate, down}; }
 };
 
 /// Without a gate: out = f(x·up)·down. With a gate: out = (f(x·gate) ∘ (x·up))·down. f is the activation.
@@ -132,15 +128,16 @@ class feed_forward {
     if constexpr (A::gated) {
       detail::check_matrix(names.gate, "[dim, hidden]", weights.gate, dim_, hidden_);
     } else if (weights.gate.size() != 0) {
-      throw shape_error(detail::message(names.gate, " has shape ",
-                                        detail::shape_text(detail::extents_of(weights.gate)),
+      throw shape_error(detail::message(names.gate, " has shape ", detail::shape_text(detail::extents_of(weights.gate)),
                                         ", but this activation has no gate: leave it empty"));
     }
   }
 
   template <class F>
   void for_each_block(std::int64_t tokens, F&& f) const {
-    for (std::int64_t first = 0; first < tokens; first += block_tokens_) f(first, std::min(block_tokens_, tokens - first));
+    for (std::int64_t first = 0; first < tokens; first += block_tokens_) {
+      f(first, std::min(block_tokens_, tokens - first));
+    }
   }
 
   detail::MatrixMap<T> block(const detail::HostBuffer<T>& buffer, std::int64_t count) const {

@@ -27,8 +27,8 @@ using EigenRow = Eigen::Array<std::remove_const_t<T>, 1, Eigen::Dynamic, Eigen::
 
 /// Rows of any stride, read and written in place.
 template <class T>
-using MatrixMap = Eigen::Map<std::conditional_t<std::is_const_v<T>, const EigenMatrix<T>, EigenMatrix<T>>, Eigen::Unaligned,
-                             Eigen::OuterStride<>>;
+using MatrixMap = Eigen::Map<std::conditional_t<std::is_const_v<T>, const EigenMatrix<T>, EigenMatrix<T>>,
+                             Eigen::Unaligned, Eigen::OuterStride<>>;
 
 /// One row as an array, for element-wise work and sums.
 template <class T>

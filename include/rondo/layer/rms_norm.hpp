@@ -23,8 +23,7 @@ class rms_norm {
   explicit rms_norm(std::int64_t dim, double epsilon = 1e-5)
       : dim_(checked(dim)), epsilon_(epsilon), weight_sums_("rondo::rms_norm::weight_sums", dim) {
     if (!(epsilon >= 0) || !std::isfinite(epsilon)) {
-      throw argument_error(
-          detail::message("rms_norm: epsilon is ", epsilon, ", it must be finite and not negative"));
+      throw argument_error(detail::message("rms_norm: epsilon is ", epsilon, ", it must be finite and not negative"));
     }
   }
 
@@ -50,7 +49,8 @@ class rms_norm {
   }
 
   /// Gradients of a loss whose gradient with respect to `out` is `grad_out`. With r = 1 / sqrt(mean(x²) + epsilon):
-  /// grad_x = r·(grad_out ∘ weight) - x·r³·mean(grad_out ∘ weight ∘ x), grad_weight += Σ over tokens of r·(grad_out ∘ x).
+  /// grad_x = r·(grad_out ∘ weight) - x·r³·mean(grad_out ∘ weight ∘ x);
+  /// grad_weight += Σ over tokens of r·(grad_out ∘ x).
   /// \param x            [tokens, dim], as given to forward
   /// \param grad_out     [tokens, dim]
   /// \param grad_x       [tokens, dim], overwritten; may be x or grad_out itself, but not share memory otherwise

@@ -37,9 +37,7 @@ class SoftmaxBlock {
   }
 
   /// Room for the logits of a block of the vocabulary, [count, classes].
-  MatrixMap<T> logits(std::int64_t count, std::int64_t classes) const {
-    return matrix(logits_.data(), count, classes);
-  }
+  MatrixMap<T> logits(std::int64_t count, std::int64_t classes) const { return matrix(logits_.data(), count, classes); }
 
   /// Folds the logits of classes [first, first + classes) in; they become e^(logit - m).
   void fold(std::int64_t first, std::int64_t classes, std::int64_t count) {

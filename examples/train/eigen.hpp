@@ -1,0 +1,27 @@
+/// \file
+/// Matrix products on the tensors of the model: Eigen maps of their memory, never a copy.
+#pragma once
+
+#include <rondo/layers.hpp>
+
+#include <Eigen/Core>
+
+#include <cstdint>
+#include <type_traits>
+
+namespace train {
+
+template <class T>
+using EigenMatrix = Eigen::Matrix<std::remove_const_t<T>, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+template <class T>
+using MatrixMap = Eigen::Map<std::conditional_t<std::is_const_v<T>, const EigenMatrix<T>, EigenMatrix<T>>>;
+
+/// A contiguous [rows, columns] tensor as Eigen sees it.
+template <class View>
+auto matrix(const View& x) {
+  using T = typename View::value_type;
+  return MatrixMap<T>(x.data(), static_cast<Eigen::Index>(x.extent(0)), static_cast<Eigen::Index>(x.extent(1)));
+}
+
+}  // namespace train

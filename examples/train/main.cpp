@@ -1,0 +1,129 @@
+/// \file
+/// Trains a byte-level transformer on the files of a directory, its context spread over a ring of ranks.
+#include "data.hpp"
+#include "memory.hpp"
+#include "options.hpp"
+#include "run.hpp"
+#include "sample.hpp"
+
+#include <rondo/rondo.hpp>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+
+namespace {
+
+using train::Options;
+using train::Outcome;
+
+/// The first signal asks for a stop at the end of the step; the second finds the default again, and ends the program.
+extern "C" void on_signal(int signal) {
+  train::stop_asked = true;
+  std::signal(signal, SIG_DFL);
+}
+
+/// Runs all ranks as threads of this process. The layers compute on the host, so the ring does.
+template <rondo::Sharding ShardingT>
+Outcome run_in_process(const Options& options, const train::Corpus& corpus, const ShardingT& sharding) {
+  Outcome outcome;
+  rondo::in_process_group<Kokkos::DefaultHostExecutionSpace> group(
+      options.ranks, {.threads_per_rank = 1, .deadline = rondo::Deadline{options.deadline}});
+  group.run([&](auto& comm) {
+    Outcome mine = train::run_rank(comm, options, corpus, sharding);
+    if (comm.rank() == 0) outcome = std::move(mine);
+  });
+  return outcome;
+}
+
+Outcome run(const Options& options, const train::Corpus& corpus) {
+  const std::int64_t context = options.recipe.context;
+  if (options.sharding == "contiguous") return run_in_process(options, corpus, rondo::contiguous{context});
+  if (options.sharding == "zigzag") return run_in_process(options, corpus, rondo::zigzag{context});
+  return run_in_process(options, corpus, rondo::striped{context});
+}
+
+int sharding_code(const Options& options) {
+  if (options.sharding == "contiguous") return rondo::contiguous::code;
+  return options.sharding == "zigzag" ? rondo::zigzag::code : rondo::striped::code;
+}
+
+void introduce(const Options& options, const train::Corpus& corpus) {
+  const train::ModelShape& model = options.recipe.model;
+  std::printf("text: %lld bytes in %lld files of %s\n", static_cast<long long>(corpus.size()),
+              static_cast<long long>(corpus.files()), options.directory.c_str());
+  std::printf("model: %lld parameters, %d layers, dim %lld, %d heads of %lld\n",
+              static_cast<long long>(train::ParameterLayout(model).size()), model.layers,
+              static_cast<long long>(model.dim), model.heads, static_cast<long long>(model.head_dim()));
+  std::printf("ring: %d ranks, context %lld, %s, %lld bytes a rank\n", options.ranks,
+              static_cast<long long>(options.recipe.context), options.sharding.c_str(),
+              static_cast<long long>((options.recipe.context + options.ranks - 1) / options.ranks));
+  std::fflush(stdout);
+}
+
+void summarise(const Options& options, const Outcome& outcome) {
+  if (!outcome.steps.empty()) {
+    double seconds = 0;
+    double waited = 0;
+    for (const train::StepReport& step : outcome.steps) {
+      seconds += step.seconds;
+      waited += step.seconds * step.wait_share;
+    }
+    const auto steps = static_cast<double>(outcome.steps.size());
+    std::printf("loss: %.4f at step %lld, %.4f at step %lld (%.4f over the last ten), in nats per byte\n",
+                outcome.steps.front().loss, static_cast<long long>(outcome.steps.front().step),
+                outcome.steps.back().loss, static_cast<long long>(outcome.steps.back().step), outcome.recent_loss());
+    std::printf("speed: %.0f tokens/s, %.1f s in all, of which %.1f %% waiting for blocks\n",
+                steps * static_cast<double>(options.recipe.context) / seconds, seconds, 100 * waited / seconds);
+  }
+  std::printf("peak memory of each rank:");
+  for (const std::int64_t bytes : outcome.peak_bytes) std::printf(" %s", train::binary_size(bytes).c_str());
+  std::printf("\n");
+  if (!outcome.checkpoint.empty()) {
+    std::printf("checkpoint: %s%s\n", outcome.checkpoint.c_str(),
+                outcome.finished ? "" : "; --resume --checkpoint FILE goes on from it");
+  }
+  if (!outcome.finished) return;
+  std::printf("held-out text: %.4f with the ring", outcome.held_out);
+  if (options.ranks > 1) {
+    const std::string own = train::what_is_own(sharding_code(options), options.ranks, options.recipe.context);
+    std::printf(", %.4f when cut off from all other ranks (a byte then sees %s)", outcome.cut_off, own.c_str());
+  }
+  std::printf("\n");
+}
+
+void show_sample(const Options& options, const Outcome& outcome) {
+  if (!outcome.finished || options.sample.bytes == 0) return;
+  const train::ParameterLayout layout(options.recipe.model);
+  const auto text = train::continue_text(layout, outcome.weights.data(), options.sample);
+  std::printf("the prompt and what the model writes after it:\n----\n%s\n----\n", train::printable(text).c_str());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  CLI::App app("Trains a byte-level transformer on the files of a directory, its context spread over a ring of ranks.");
+  train::declare(app, options);
+  CLI11_PARSE(app, argc, argv);
+  try {
+    train::complete(options);
+    const auto corpus = train::Corpus::read(options.directory, options.extensions, options.recipe.context);
+    introduce(options, corpus);
+
+    // Each rank is a thread that computes alone: Kokkos' own pool of threads has nothing to do.
+    const Kokkos::ScopeGuard kokkos(Kokkos::InitializationSettings().set_num_threads(1).set_disable_warnings(true));
+    const train::MemoryCount memory;
+    std::signal(SIGINT, on_signal);
+    std::signal(SIGTERM, on_signal);
+
+    const Outcome outcome = run(options, corpus);
+    summarise(options, outcome);
+    show_sample(options, outcome);
+    return EXIT_SUCCESS;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "train: %s\n", error.what());
+    return EXIT_FAILURE;
+  }
+}

@@ -1,0 +1,122 @@
+/// \file
+/// The command line.
+#pragma once
+
+#include "adamw.hpp"
+#include "data.hpp"
+#include "sample.hpp"
+#include "trainer.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+// Where the program learns from unless told otherwise: the headers of the Kokkos it was built with.
+#ifndef TRAIN_DEFAULT_DIRECTORY
+#define TRAIN_DEFAULT_DIRECTORY ""
+#endif
+
+namespace train {
+
+/// What a user can say.
+struct Options {
+  Recipe recipe;
+  std::filesystem::path directory = TRAIN_DEFAULT_DIRECTORY;
+  std::vector<std::string> extensions{".hpp", ".h"};
+  int ranks = 4;
+  std::string sharding = "striped";
+  std::int64_t chunk = 4096;
+  double deadline = 300;
+  std::filesystem::path checkpoint;
+  std::int64_t checkpoint_every = 20;
+  bool resume = false;
+  std::int64_t stop_after = 0;
+  std::filesystem::path metrics;
+  SampleOptions sample;
+};
+
+/// Names the options. Defaults are those of Options, and are shown.
+inline void declare(CLI::App& app, Options& options) {
+  Recipe& recipe = options.recipe;
+  app.option_defaults()->always_capture_default();
+  app.add_option("directory", options.directory, "Learn from the files below this directory");
+  app.add_option("--extensions", options.extensions, "Of them, those that end so; --extensions= for all")->delimiter(',');
+  app.add_option("--context", recipe.context, "Bytes that the model sees at once")->group("Model");
+  app.add_option("--layers", recipe.model.layers, "Blocks of attention and feed-forward")->group("Model");
+  app.add_option("--dim", recipe.model.dim, "Width of the model")->group("Model");
+  app.add_option("--heads", recipe.model.heads, "Heads of attention; dim must be a multiple")->group("Model");
+  app.add_option("--kv-heads", recipe.model.kv_heads, "Heads of keys and values; 0: as many as heads")->group("Model");
+  app.add_option("--hidden", recipe.model.hidden, "Width of the feed-forward; 0: 3 dim")->group("Model");
+  app.add_flag("--tied", recipe.model.tied, "Use the embedding as the head")->group("Model");
+  app.add_option("--ranks", options.ranks, "Ranks that share the context, threads of this process")->group("Ring");
+  app.add_option("--sharding", options.sharding, "contiguous, striped or zigzag")->group("Ring");
+  app.add_option("--chunk", options.chunk, "Tokens that travel at a time")->group("Ring");
+  app.add_option("--deadline", options.deadline, "Seconds that a rank waits for another")->group("Ring");
+  app.add_option("--steps", recipe.steps, "Steps of the whole run")->group("Training");
+  app.add_option("--seed", recipe.seed, "Of the weights, the windows and the sample")->group("Training");
+  app.add_option("--learning-rate", recipe.optimiser.learning_rate, "Highest learning rate")->group("Training");
+  app.add_option("--warmup", recipe.optimiser.warmup, "Steps in which it rises")->group("Training");
+  app.add_option("--weight-decay", recipe.optimiser.weight_decay, "Of AdamW")->group("Training");
+  app.add_option("--clip", recipe.optimiser.clip, "Largest norm of the gradient")->group("Training");
+  app.add_option("--checkpoint", options.checkpoint,
+                 "Keep the run in this file (after Ctrl-C without it: in train.checkpoint)")->group("Files");
+  app.add_option("--checkpoint-every", options.checkpoint_every, "Steps between two writes of it")->group("Files");
+  app.add_flag("--resume", options.resume, "Go on from the checkpoint, to the same numbers")->group("Files");
+  app.add_option("--stop-after", options.stop_after, "Stop after so many steps of this call, as Ctrl-C would; 0: do not")->group("Files");
+  app.add_option("--metrics", options.metrics, "Write a JSON line a step to this file")->group("Files");
+  app.add_option("--prompt", options.sample.prompt, "Text to continue at the end")->group("Sample");
+  app.add_option("--sample", options.sample.bytes, "Bytes to continue it by")->group("Sample");
+  app.add_option("--temperature", options.sample.temperature, "0: always the likeliest byte")->group("Sample");
+}
+
+/// Fills in what depends on other options. \throws refusal  for values that make no sense, saying why
+inline void complete(Options& options) {
+  ModelShape& model = options.recipe.model;
+  const auto at_least = [](const char* name, auto value, decltype(value) least) {
+    if (!(value >= least)) {
+      throw refusal(std::string("--") + name + " is " + std::to_string(value) + ", it must be at least " + std::to_string(least));
+    }
+  };
+  at_least("context", options.recipe.context, 1);
+  at_least("layers", model.layers, 1);
+  at_least("dim", model.dim, 1);
+  at_least("heads", model.heads, 1);
+  at_least("kv-heads", model.kv_heads, 0);
+  at_least("hidden", model.hidden, 0);
+  at_least("ranks", options.ranks, 1);
+  at_least("chunk", options.chunk, 1);
+  at_least("steps", options.recipe.steps, 1);
+  at_least("warmup", options.recipe.optimiser.warmup, 0);
+  at_least("learning-rate", options.recipe.optimiser.learning_rate, 0.0);
+  at_least("clip", options.recipe.optimiser.clip, 0.0);
+  at_least("checkpoint-every", options.checkpoint_every, 1);
+  at_least("stop-after", options.stop_after, 0);
+  at_least("sample", options.sample.bytes, 0);
+  at_least("temperature", options.sample.temperature, 0.0);
+  if (!(options.deadline > 0)) throw refusal("--deadline is " + std::to_string(options.deadline) + " s, it must be positive");
+
+  if (model.kv_heads == 0) model.kv_heads = model.heads;
+  if (model.hidden == 0) model.hidden = 3 * model.dim;
+  const std::string dim = std::to_string(model.dim);
+  const std::string heads = std::to_string(model.heads);
+  if (model.dim % model.heads != 0) throw refusal("--dim is " + dim + ", --heads is " + heads + ": dim must be a multiple of heads");
+  if (model.head_dim() % 2 != 0) {
+    throw refusal("--dim is " + dim + ", --heads is " + heads + ": a head has " + std::to_string(model.head_dim()) +
+                  " elements, and rotary positions turn them in pairs: it must be even");
+  }
+  if (model.heads % model.kv_heads != 0) {
+    throw refusal("--heads is " + heads + ", --kv-heads is " + std::to_string(model.kv_heads) + ": heads must be a multiple of kv-heads");
+  }
+  if (options.sharding != "contiguous" && options.sharding != "striped" && options.sharding != "zigzag") {
+    throw refusal("--sharding is " + options.sharding + ", it must be contiguous, striped or zigzag");
+  }
+  if (options.resume && options.checkpoint.empty()) throw refusal("--resume needs --checkpoint FILE to resume from");
+  if (options.directory.empty()) throw refusal("no directory to learn from was given, and this program was built without one");
+  options.sample.context = std::min<std::int64_t>(options.sample.context, options.recipe.context);
+  options.sample.seed = options.recipe.seed;
+}
+
+}  // namespace train

@@ -1,0 +1,229 @@
+/// \file
+/// What a RingAttention uses: memory by formula, the same at every number of ranks; nothing allocated once warm; bytes
+/// sent by formula, with no useless last hop.
+#include <support/generators.hpp>
+#include <support/ring_case.hpp>
+
+#include <Kokkos_Core.hpp>
+#include <Kokkos_Profiling_ProfileSection.hpp>
+#include <catch2/catch_test_macros.hpp>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <mutex>
+#include <new>
+#include <string>
+#include <vector>
+
+namespace {
+
+/// Allocations of all threads while `watching`; Kokkos's are counted apart, with the labels of the first few.
+struct Allocations {
+  std::atomic<bool> watching = false;
+  std::atomic<std::int64_t> by_new = 0;
+  std::atomic<std::int64_t> by_kokkos = 0;
+  std::atomic<std::int64_t> kokkos_bytes = 0;
+  char last_label[128] = {};
+
+  void start() {
+    by_new = by_kokkos = kokkos_bytes = 0;
+    watching = true;
+  }
+  void stop() { watching = false; }
+};
+Allocations allocations;
+
+void* counted_new(std::size_t size) {
+  if (allocations.watching.load(std::memory_order_relaxed)) ++allocations.by_new;
+  if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
+  throw std::bad_alloc();
+}
+
+void* counted_new(std::size_t size, std::align_val_t alignment) {
+  if (allocations.watching.load(std::memory_order_relaxed)) ++allocations.by_new;
+  const auto at = static_cast<std::size_t>(alignment);
+  if (void* memory = std::aligned_alloc(at, (size + at - 1) / at * at)) return memory;
+  throw std::bad_alloc();
+}
+
+void count_kokkos(Kokkos::Profiling::SpaceHandle, const char* label, const void*, std::uint64_t size) {
+  if (!allocations.watching) return;
+  ++allocations.by_kokkos;
+  allocations.kokkos_bytes += static_cast<std::int64_t>(size);
+  std::strncpy(allocations.last_label, label, sizeof(allocations.last_label) - 1);
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) { return counted_new(size); }
+void* operator new[](std::size_t size) { return counted_new(size); }
+void* operator new(std::size_t size, std::align_val_t alignment) { return counted_new(size, alignment); }
+void* operator new[](std::size_t size, std::align_val_t alignment) { return counted_new(size, alignment); }
+void operator delete(void* memory) noexcept { std::free(memory); }
+void operator delete[](void* memory) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::align_val_t) noexcept { std::free(memory); }
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+void operator delete[](void* memory, std::size_t, std::align_val_t) noexcept { std::free(memory); }
+
+namespace rondo::test {
+namespace {
+
+constexpr Extents one_shard{.batch = 2, .heads = 4, .kv_heads = 2, .head_dim = 16, .tokens = 24};
+
+std::size_t in_lines(std::size_t bytes) { return (bytes + 127) / 128 * 128; }
+
+/// The formula for the workspace: two places for packed pieces, four for gradients of pieces, a number per query row,
+/// and, where the type is narrower than its accumulator, an accumulator per query. Forward and backward share it.
+template <class Kernel>
+std::size_t workspace_formula(const Kernel& kernel, const Extents& e, std::int64_t tokens, std::int64_t chunk) {
+  using A = typename Kernel::accumulate_type;
+  constexpr bool narrow = !std::is_same_v<typename Kernel::value_type, A>;
+  const auto elements = [&](std::int64_t n, int heads, int dim) {
+    return static_cast<std::size_t>(e.batch * n * heads * dim);
+  };
+  const std::size_t rows = in_lines(sizeof(A) * elements(tokens, e.heads, 1));
+  const std::size_t queries = narrow ? in_lines(sizeof(A) * elements(tokens, e.heads, e.head_dim)) : 0;
+  const std::size_t gradients = 4 * in_lines(2 * sizeof(A) * elements(chunk, e.kv_heads, e.head_dim));
+  const auto pieces = [&](Pass pass) { return 2 * in_lines(kernel.wire_bytes(pass, shape_of(e), chunk)); };
+  return std::max(pieces(Pass::forward) + rows + queries, pieces(Pass::backward) + rows + queries + gradients);
+}
+
+template <class Kernel>
+void check_workspace() {
+  for (const std::int64_t chunk : {5, 24}) {
+    const std::size_t formula = workspace_formula(Kernel{}, one_shard, one_shard.tokens, chunk);
+    for (const int ranks : {1, 2, 4, 8, 16}) {
+      std::vector<std::size_t> bytes(static_cast<std::size_t>(ranks));
+      std::int64_t allocated = 0;
+      in_process_group<>(ranks).run([&](auto& comm) {
+        comm.barrier();
+        if (comm.rank() == 0) allocations.start();
+        comm.barrier();
+        const RingAttention attention{comm, shape_of(one_shard), contiguous{one_shard.tokens * ranks}, Kernel{},
+                                      Options{.chunk = chunk}};
+        bytes[static_cast<std::size_t>(comm.rank())] = attention.workspace_bytes();
+        comm.barrier();
+        if (comm.rank() == 0) {
+          allocations.stop();
+          allocated = allocations.kokkos_bytes;
+        }
+        comm.barrier();
+      });
+      INFO(ranks << " ranks, chunk " << chunk << ", last allocated: " << allocations.last_label);
+      for (const std::size_t mine : bytes) CHECK(mine == formula);
+      CHECK(allocated == static_cast<std::int64_t>(formula) * ranks);
+    }
+  }
+}
+
+/// Forward and backward, warm, while allocations are counted on all ranks.
+template <class Kernel>
+void check_nothing_allocated(Layout layout, std::int64_t chunk) {
+  constexpr int ranks = 3;
+  const Extents e{.batch = 1, .heads = 2, .kv_heads = 1, .head_dim = 16, .tokens = 100};
+  in_process_group<>(ranks).run([&](auto& comm) {
+    RingAttention attention{comm, shape_of(e), any_sharding{e.tokens, layout}, Kernel{}, Options{.chunk = chunk}};
+    const Shard<Kernel> mine(e, attention.tokens());
+    for (const auto& input : {mine.q, mine.k, mine.v, mine.grad_out}) {
+      Kokkos::deep_copy(input, typename Kernel::value_type(1.0f));
+    }
+    const auto step = [&] {
+      attention.forward(mine.q, mine.k, mine.v, mine.out, mine.lse, Problem{causal{}});
+      attention.backward(mine.q, mine.k, mine.v, mine.out, mine.lse, mine.grad_out, mine.grad_q, mine.grad_k,
+                         mine.grad_v, Problem{causal{}});
+    };
+    for (int call = 0; call < 3; ++call) step();
+    comm.barrier();
+    if (comm.rank() == 0) allocations.start();
+    comm.barrier();
+    for (int call = 0; call < 4; ++call) step();
+    comm.barrier();
+    if (comm.rank() == 0) allocations.stop();
+    comm.barrier();
+  });
+}
+
+/// Bytes that rank `rank` sends forward: every piece but those of the next rank, which have arrived; and backward: those
+/// again, and the gradients (in accumulate type) of every piece but its own.
+template <class Kernel>
+std::array<std::int64_t, 2> bytes_formula(const Extents& e, const any_sharding& sharding, int rank, int ranks,
+                                          std::int64_t chunk) {
+  std::array<std::int64_t, 2> bytes{};
+  const std::int64_t token = std::int64_t{2} * e.batch * e.kv_heads * e.head_dim *
+                             static_cast<std::int64_t>(sizeof(typename Kernel::accumulate_type));
+  for (int owner = 0; owner < ranks; ++owner) {
+    for (const Run& run : sharding.runs(owner, ranks)) {
+      for (std::int64_t begin = 0; begin < run.count; begin += chunk) {
+        const std::int64_t tokens = std::min<std::int64_t>(chunk, run.count - begin);
+        if (owner != (rank + 1) % ranks) {
+          bytes[0] += static_cast<std::int64_t>(Kernel{}.wire_bytes(Pass::forward, shape_of(e), tokens));
+          bytes[1] += static_cast<std::int64_t>(Kernel{}.wire_bytes(Pass::backward, shape_of(e), tokens));
+        }
+        if (owner != rank) bytes[1] += token * tokens;
+      }
+    }
+  }
+  return bytes;
+}
+
+template <class Kernel>
+void check_traffic() {
+  for (const int ranks : {1, 2, 3, 5}) {
+    for (const Layout layout : all_layouts) {
+      for (const std::int64_t chunk : {7, 4096}) {
+        for (const std::int64_t total : {3, 101}) {
+          const Extents e{.batch = 2, .heads = 4, .kv_heads = 2, .head_dim = 8, .tokens = total};
+          const any_sharding sharding{total, layout};
+          std::vector<std::array<std::int64_t, 2>> sent(static_cast<std::size_t>(ranks));
+          in_process_group<>(ranks).run([&](auto& comm) {
+            RingAttention attention{comm, shape_of(e), sharding, Kernel{}, Options{.chunk = chunk}};
+            const Shard<Kernel> mine(e, attention.tokens());
+            auto& bytes = sent[static_cast<std::size_t>(comm.rank())];
+            attention.forward(mine.q, mine.k, mine.v, mine.out, mine.lse);
+            bytes[0] = attention.statistics().bytes_sent;
+            attention.backward(mine.q, mine.k, mine.v, mine.out, mine.lse, mine.grad_out, mine.grad_q, mine.grad_k,
+                               mine.grad_v);
+            bytes[1] = attention.statistics().bytes_sent - bytes[0];
+          });
+          INFO(ranks << " ranks, " << name(layout) << ", chunk " << chunk << ", " << total << " tokens");
+          for (int rank = 0; rank < ranks; ++rank) {
+            CHECK(sent[static_cast<std::size_t>(rank)] == bytes_formula<Kernel>(e, sharding, rank, ranks, chunk));
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the workspace is the formula's to the byte, whatever the number of ranks, and all that is allocated") {
+  Kokkos::Tools::Experimental::set_allocate_data_callback(count_kokkos);
+  check_workspace<default_kernel<float>>();
+  check_workspace<default_kernel<bfloat16>>();
+}
+
+TEST_CASE("a warm forward and backward allocates nothing") {
+  Kokkos::Tools::Experimental::set_allocate_data_callback(count_kokkos);
+  for (const Layout layout : all_layouts) {
+    check_nothing_allocated<default_kernel<bfloat16>>(layout, 7);
+    INFO(name(layout) << ", last allocated by Kokkos: " << allocations.last_label);
+    CHECK(allocations.by_kokkos == 0);
+    CHECK(allocations.by_new == 0);
+  }
+}
+
+TEST_CASE("every rank sends the bytes of N - 1 hops and not one more") {
+  check_traffic<default_kernel<float>>();
+  check_traffic<default_kernel<bfloat16>>();
+}
+
+}  // namespace rondo::test

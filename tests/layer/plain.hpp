@@ -1,0 +1,190 @@
+/// \file
+/// What the layers are compared with: matrices in any arithmetic, products as three plain loops, errors, and central
+/// differences.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+#include <catch2/catch_test_macros.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <type_traits>
+#include <vector>
+
+namespace layer_test {
+
+template <class T>
+using HostMatrix = Kokkos::View<T**, Kokkos::LayoutRight, Kokkos::HostSpace>;
+template <class T>
+using HostVector = Kokkos::View<T*, Kokkos::HostSpace>;
+
+/// Numbers evenly spread over [-size, size), the same for the same seed everywhere.
+class Random {
+ public:
+  explicit Random(std::uint64_t seed) : engine_(seed) {}
+
+  double number(double size = 1) { return size * (2 * static_cast<double>(engine_() >> 11) / 0x1p53 - 1); }
+
+  template <class View>
+  View fill(View view, double size = 1) {
+    for (std::size_t i = 0; i < view.span(); ++i) {
+      view.data()[i] = static_cast<typename View::value_type>(number(size));
+    }
+    return view;
+  }
+  template <class T>
+  HostMatrix<T> matrix(std::int64_t rows, std::int64_t columns, double size = 1) {
+    return fill(HostMatrix<T>("matrix", static_cast<std::size_t>(rows), static_cast<std::size_t>(columns)), size);
+  }
+  template <class T>
+  HostVector<T> vector(std::int64_t size_of, double size = 1) {
+    return fill(HostVector<T>("vector", static_cast<std::size_t>(size_of)), size);
+  }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+template <class View>
+void set(View view, double value) {
+  for (std::size_t i = 0; i < view.span(); ++i) view.data()[i] = static_cast<typename View::value_type>(value);
+}
+
+/// A matrix in the arithmetic A.
+template <class A>
+struct Plain {
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  std::vector<A> values;
+
+  Plain(std::int64_t rows_, std::int64_t columns_)
+      : rows(rows_), columns(columns_), values(static_cast<std::size_t>(rows_ * columns_), A{0}) {}
+
+  A& operator()(std::int64_t i, std::int64_t j) { return values[static_cast<std::size_t>(i * columns + j)]; }
+  const A& operator()(std::int64_t i, std::int64_t j) const {
+    return values[static_cast<std::size_t>(i * columns + j)];
+  }
+};
+
+/// A copy of a view of rank 1 (as one row) or 2, whatever its strides.
+template <class A, class View>
+Plain<A> plain(const View& view) {
+  if constexpr (View::rank() == 1) {
+    Plain<A> result(1, static_cast<std::int64_t>(view.extent(0)));
+    for (std::int64_t j = 0; j < result.columns; ++j) result(0, j) = static_cast<A>(view(j));
+    return result;
+  } else {
+    Plain<A> result(static_cast<std::int64_t>(view.extent(0)), static_cast<std::int64_t>(view.extent(1)));
+    for (std::int64_t i = 0; i < result.rows; ++i) {
+      for (std::int64_t j = 0; j < result.columns; ++j) result(i, j) = static_cast<A>(view(i, j));
+    }
+    return result;
+  }
+}
+
+template <class A>
+Plain<A> transposed(const Plain<A>& a) {
+  Plain<A> result(a.columns, a.rows);
+  for (std::int64_t i = 0; i < a.rows; ++i) {
+    for (std::int64_t j = 0; j < a.columns; ++j) result(j, i) = a(i, j);
+  }
+  return result;
+}
+
+template <class A>
+Plain<A> product(const Plain<A>& a, const Plain<A>& b) {
+  Plain<A> result(a.rows, b.columns);
+  for (std::int64_t i = 0; i < a.rows; ++i) {
+    for (std::int64_t j = 0; j < b.columns; ++j) {
+      for (std::int64_t k = 0; k < a.columns; ++k) result(i, j) += a(i, k) * b(k, j);
+    }
+  }
+  return result;
+}
+
+template <class A>
+Plain<A> added(Plain<A> a, const Plain<A>& b) {
+  for (std::size_t i = 0; i < a.values.size(); ++i) a.values[i] += b.values[i];
+  return a;
+}
+
+struct Error {
+  long double rms = 0;
+  long double largest = 0;
+};
+
+template <class A, class B>
+Error error(const Plain<A>& given, const Plain<B>& exact) {
+  REQUIRE(given.rows == exact.rows);
+  REQUIRE(given.columns == exact.columns);
+  Error result;
+  for (std::size_t i = 0; i < exact.values.size(); ++i) {
+    const long double difference = std::abs(static_cast<long double>(given.values[i]) - exact.values[i]);
+    result.rms += difference * difference;
+    result.largest = std::max(result.largest, difference);
+  }
+  REQUIRE_FALSE(std::isnan(result.rms));
+  if (!exact.values.empty()) result.rms = std::sqrt(result.rms / static_cast<long double>(exact.values.size()));
+  return result;
+}
+
+/// The layer's result in T must be as near to the exact one as plain loops in T are: RMS error at most 1.5 times
+/// theirs and largest at most twice theirs. Over a handful of elements plain loops are exact now and then, so beside
+/// that one rounding of a result is granted to the RMS, and one unit in the last place to the largest.
+template <class View, class T>
+void check_as_good_as(const char* what, const View& given, const Plain<T>& loops, const Plain<long double>& exact) {
+  static_assert(std::is_same_v<typename View::non_const_value_type, T>);
+  const Plain<long double> zero(exact.rows, exact.columns);
+  const Error size = error(zero, exact);
+  const Error of_given = error(plain<T>(given), exact);
+  const Error of_loops = error(loops, exact);
+  const long double epsilon = std::numeric_limits<T>::epsilon();
+  INFO(what << ": rms error " << of_given.rms << ", plain loops " << of_loops.rms << ", rms value " << size.rms);
+  INFO("largest error " << of_given.largest << ", plain loops " << of_loops.largest << ", value " << size.largest);
+  CHECK(of_given.rms <= 1.5L * of_loops.rms + epsilon / 2 * size.rms);
+  CHECK(of_given.largest <= 2 * of_loops.largest + epsilon * size.largest);
+}
+
+/// Compares `gradient` with central differences of `loss()` (in double) over every element of `parameter`.
+template <class View, class Gradient, class F>
+void check_central_differences(const char* what, const View& parameter, const Gradient& gradient, F&& loss) {
+  static_assert(std::is_same_v<typename View::value_type, double>);
+  REQUIRE(parameter.span() > 0);
+  REQUIRE(parameter.span() == gradient.span());
+  constexpr double step = 1e-5;
+  double worst = 0;
+  double numeric_there = 0;
+  std::size_t where = 0;
+  for (std::size_t i = 0; i < parameter.span(); ++i) {
+    double& value = parameter.data()[i];
+    const double kept = value;
+    value = kept + step;
+    const double above = loss();
+    value = kept - step;
+    const double below = loss();
+    value = kept;
+    const double numeric = (above - below) / (2 * step);
+    const double difference = std::abs(numeric - gradient.data()[i]) / (1 + std::abs(numeric));
+    if (!(difference <= worst)) {
+      worst = difference;
+      where = i;
+      numeric_there = numeric;
+    }
+  }
+  INFO(what << ": element " << where << " has gradient " << gradient.data()[where] << ", differences give "
+            << numeric_there);
+  CHECK(worst < 1e-8);
+}
+
+/// Σ a ∘ b: a loss whose gradient with respect to a is b.
+template <class A, class B>
+double dot(const A& a, const B& b) {
+  double sum = 0;
+  for (std::size_t i = 0; i < a.span(); ++i) sum += a.data()[i] * b.data()[i];
+  return sum;
+}
+
+}  // namespace layer_test
