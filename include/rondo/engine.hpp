@@ -192,7 +192,7 @@ class Engine {
     if constexpr (Comm::stream_ordered) {
       transfer.order(exec);
     } else {
-      exec.fence("rondo: before waiting for blocks");
+      exec.fence("rondo::wait");
       const Stopwatch watch(statistics_.wait_seconds);
       transfer.order(exec);
     }

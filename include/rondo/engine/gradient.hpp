@@ -30,7 +30,7 @@ void add(const Exec& exec, const PieceGradient<A, Space>& sum, const PieceGradie
   const A* from = term.k.data();
   const auto count = static_cast<std::int64_t>(sum.k.size() + sum.v.size());
   Kokkos::parallel_for(
-      "rondo::add_gradient", Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, count),
+      "rondo::add", Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, count),
       KOKKOS_LAMBDA(std::int64_t i) { to[i] += from[i]; });
 }
 
@@ -43,7 +43,7 @@ void round_to(const Exec& exec, const Values& values, const Target& target) {
   const int dim = static_cast<int>(values.extent(3));
   const std::int64_t rows = static_cast<std::int64_t>(values.extent(0)) * tokens * heads;
   Kokkos::parallel_for(
-      "rondo::round_gradient", Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, rows),
+      "rondo::round", Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, rows),
       KOKKOS_LAMBDA(std::int64_t row) {
         const std::int64_t head = row % heads;
         const std::int64_t token = row / heads % tokens;

@@ -29,10 +29,20 @@ class ScoreTile {
         batch_(batch),
         head_(head),
         scale_(static_cast<A>(problem.scale)),
-        scale2_(static_cast<A>(problem.scale * log2_e)) {}
+        scale2_(static_cast<A>(problem.scale * log2_e)),
+        scale2_low_(static_cast<A>(problem.scale * log2_e - static_cast<double>(scale2_))) {}
 
   KOKKOS_FUNCTION A scale() const { return scale_; }
   KOKKOS_FUNCTION A scale2() const { return scale2_; }
+  /// What scale2 lacks to scale · log2 e.
+  KOKKOS_FUNCTION A scale2_low() const { return scale2_low_; }
+
+  /// lse in base-2 units, in two parts: where scores are large, one alone would cost digits of every probability.
+  KOKKOS_FUNCTION static A lse2(A lse) { return lse * static_cast<A>(log2_e); }
+  KOKKOS_FUNCTION static A lse2_low(A lse) {
+    constexpr A low = static_cast<A>(log2_e - static_cast<double>(static_cast<A>(log2_e)));
+    return Kokkos::fma(lse, static_cast<A>(log2_e), -lse2(lse)) + lse * low;
+  }
 
   /// The base-2 score of query i and key j from their inner product.
   KOKKOS_FUNCTION A score(A dot, std::int64_t i, std::int64_t j) const {
@@ -43,8 +53,17 @@ class ScoreTile {
     }
   }
 
-  /// p = e^(s - lse), from the base-2 score and lse in base-2 units.
-  KOKKOS_FUNCTION static A probability(A score, A lse2) { return detail::exp2(score - lse2); }
+  /// p = e^(s - lse) from the inner product and lse2 in its two parts. A row with lse = -inf saw no key: 0.
+  KOKKOS_FUNCTION A probability(A dot, A lse2, A lse2_low, std::int64_t i, std::int64_t j) const {
+    if (lse2 == -Kokkos::Experimental::infinity_v<A>) return A{0};
+    if constexpr (plain) {
+      const A high = dot * scale2_ - lse2;
+      const A low = dot * scale2_low_ - lse2_low;
+      return detail::exp2(high + low);
+    } else {
+      return detail::exp2(score(dot, i, j) - lse2 - lse2_low);
+    }
+  }
 
   /// d score / d (scale · dot), both in natural units.
   KOKKOS_FUNCTION A derivative(A dot, std::int64_t i, std::int64_t j) const {
@@ -89,6 +108,7 @@ class ScoreTile {
   int head_;
   A scale_;
   A scale2_;
+  A scale2_low_;
 };
 
 }  // namespace rondo

@@ -108,7 +108,7 @@ class in_process_communicator {
                                            in_process::most_segments));
     }
     for (const auto& segment : segments) check_peer("exchange", segment.peer);
-    after.fence("rondo::in_process: before an exchange");
+    after.fence("rondo::send");
     in_process::Transfer<Exec> transfer(*hub_, *members_, thread(), where);
     for (const auto& segment : segments) {
       const int peer = members_->threads[static_cast<std::size_t>(segment.peer)];

@@ -310,7 +310,7 @@ class Hub {
       std::memcpy(target.data(), source.data(), source.size());
     } else {
       Kokkos::deep_copy(exec, target, source);
-      exec.fence("rondo::in_process: copy to a neighbour");
+      exec.fence("rondo::copy");
     }
   }
 

@@ -57,7 +57,7 @@ class GradientBlock {
     const int columns = padded_dim<A>(shape.head_dim);
     const int keys = gradient_keys<A>(shape.head_dim);
     return 2 * Scratch::bytes<A>(gradient_queries * columns) + 2 * Scratch::bytes<A>(gradient_queries * keys) +
-           2 * Scratch::bytes<A>(keys * columns) + 2 * Scratch::bytes<A>(gradient_queries) +
+           2 * Scratch::bytes<A>(keys * columns) + 3 * Scratch::bytes<A>(gradient_queries) +
            Scratch::bytes<IndexRange>(gradient_queries);
   }
 
@@ -82,6 +82,7 @@ class GradientBlock {
         grad_k_(scratch.array<A>(ld_ * columns_)),
         grad_v_(scratch.array<A>(ld_ * columns_)),
         lse2_(scratch.array<A>(gradient_queries)),
+        lse2_low_(scratch.array<A>(gradient_queries)),
         delta_(scratch.array<A>(gradient_queries)),
         ranges_(scratch.array<IndexRange>(gradient_queries)) {
     std::fill_n(grad_k_, ld_ * columns_, A{0});
@@ -133,6 +134,7 @@ class GradientBlock {
       std::fill_n(q, columns_, A{0});
       std::fill_n(grad_out, columns_, A{0});
       lse2_[r] = -rondo::detail::minus_infinity<A>;
+      lse2_low_[r] = A{0};
       delta_[r] = A{0};
       if (r >= here) continue;
       const T* from_q = &in_.q(b_, row + r, head, 0);
@@ -141,7 +143,10 @@ class GradientBlock {
       for (int d = 0; d < dim; ++d) grad_out[d] = static_cast<A>(from_grad_out[d * in_.grad_out.stride(3)]);
       // Where nothing was seen, lse = -inf and every p must be 0: s - inf.
       const A lse = in_.lse(b_, head, row + r);
-      if (lse != rondo::detail::minus_infinity<A>) lse2_[r] = lse * static_cast<A>(log2_e);
+      if (lse != rondo::detail::minus_infinity<A>) {
+        lse2_[r] = Scores::lse2(lse);
+        lse2_low_[r] = Scores::lse2_low(lse);
+      }
       delta_[r] = in_.delta(b_, head, row + r);
     }
     Vec<A> poison{};
@@ -186,7 +191,7 @@ class GradientBlock {
         const int to = (row + r) * ld_ + column + half * width<A>;
         const Vec<A> dots = sums.at[r][half];
         if constexpr (!Scores::plain) rondo::host::store(ds_ + to, dots);
-        Vec<A> p = exp2_of<A>(block.base2(dots, row + r, key + half * width<A>) - splat(lse2_[row + r]));
+        Vec<A> p = exp2_of<A>(block.above(dots, row + r, key + half * width<A>, lse2_[row + r], lse2_low_[row + r]));
         if constexpr (Masked) p = block.visible(row + r, key + half * width<A>) ? p : Vec<A>{};
         rondo::host::store(p_ + to, p);
       });
@@ -257,10 +262,12 @@ class GradientBlock {
       for (int column = 0; column < count_; column += panel<A>) {
         const Coverage coverage = covered(group, column);
         if (coverage != Coverage::none) begin = std::min(begin, column), end = column + panel<A>;
-        poisoned = poisoned || (coverage != Coverage::all &&
-                                (flags_[(first_key_ + column) / panel<A>] & key_not_finite) != 0);
       }
       if (end == 0) continue;
+      for (int column = begin; column < end; column += panel<A>) {
+        poisoned = poisoned || (covered(group, column) != Coverage::all &&
+                                (flags_[(first_key_ + column) / panel<A>] & key_not_finite) != 0);
+      }
       const int rows = std::min(tile_rows, here - group * tile_rows);
       if (poisoned) {
         add_to_queries_one_by_one(block, head, row, group * tile_rows, rows, grad_q);
@@ -287,15 +294,17 @@ class GradientBlock {
 
   void add_to_queries_one_by_one(const Block& block, int head, std::int64_t row, int first, int rows,
                                  const Tensor<A, 4, Space>& grad_q) const {
+    // The order of the sums is that of the tiles, so rows that see nothing infinite keep their bits.
     for (int r = first; r < first + rows; ++r) {
-      for (int key = 0; key < count_; ++key) {
-        if (!block.sees(r, first_key_ + key)) continue;
-        for (int d = 0; d < in_.shape.head_dim; ++d) {
-          const int tile = d / panel<A> * panel<A>;
-          const int stride = layout_.column_stride(tile);
-          const T k = k_columns_[layout_.column_tile(tile) + (first_key_ + key) * stride + d - tile];
-          grad_q(b_, row + r, head, d) += ds_[r * ld_ + key] * static_cast<A>(k);
+      for (int d = 0; d < in_.shape.head_dim; ++d) {
+        const int tile = d / panel<A> * panel<A>;
+        const int stride = layout_.column_stride(tile);
+        const T* k = k_columns_ + layout_.column_tile(tile) + first_key_ * stride + d - tile;
+        A sum{0};
+        for (int key = 0; key < count_; ++key) {
+          if (block.sees(r, first_key_ + key)) sum += ds_[r * ld_ + key] * static_cast<A>(k[key * stride]);
         }
+        grad_q(b_, row + r, head, d) += sum;
       }
     }
   }
@@ -334,6 +343,7 @@ class GradientBlock {
   A* grad_k_;
   A* grad_v_;
   A* lse2_;
+  A* lse2_low_;
   A* delta_;
   IndexRange* ranges_;
   bool rows_finite_ = true;

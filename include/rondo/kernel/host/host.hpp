@@ -53,7 +53,7 @@ class host_kernel {
     const auto tokens = static_cast<std::int64_t>(k.extent(1));
     const WireLayout<T, A> layout(shape, pass, tokens);
     const std::int64_t items = layout.panels() * shape.batch * shape.kv_heads;
-    for_items("rondo::host::pack", exec, items, 64, [&](std::int64_t item, Scratch) {
+    for_items("rondo::pack", exec, items, 64, [&](std::int64_t item, Scratch) {
       const std::int64_t index = item % layout.panels();
       const int kv_head = static_cast<int>(item / layout.panels() % shape.kv_heads);
       const int b = static_cast<int>(item / layout.panels() / shape.kv_heads);
@@ -98,7 +98,7 @@ class host_kernel {
     const WireLayout<T, A> layout(shape, Pass::forward, keys.count);
     const std::int64_t blocks = (queries.count + query_block - 1) / query_block;
     // Under a causal mask the last queries have most to do: they go first, so that threads end together.
-    for_items("rondo::host::fold", exec, blocks * shape.batch * shape.heads, Block::scratch_bytes(shape),
+    for_items("rondo::fold", exec, blocks * shape.batch * shape.heads, Block::scratch_bytes(shape),
               [&](std::int64_t item, Scratch scratch) {
                 const std::int64_t heads = std::int64_t{shape.batch} * shape.heads;
                 const std::int64_t row = (blocks - 1 - item / heads) * query_block;
@@ -144,7 +144,7 @@ class host_kernel {
     const std::int64_t kv_heads = std::int64_t{shape.batch} * shape.kv_heads;
     const int group = shape.heads / shape.kv_heads;
     OrderedRows order(exec.concurrency() > 1 ? kv_heads * group * query_blocks : 0);
-    for_items("rondo::host::fold_gradient", exec, key_blocks * kv_heads, Block::scratch_bytes(shape),
+    for_items("rondo::gradient", exec, key_blocks * kv_heads, Block::scratch_bytes(shape),
               [&](std::int64_t item, Scratch scratch) {
                 const std::int64_t key_block = item / kv_heads;
                 const int kv_head = static_cast<int>(item % kv_heads % shape.kv_heads);

@@ -43,6 +43,17 @@ struct ScoreBlock {
     }
   }
 
+  /// The base-2 scores less a row's lse, given in two parts.
+  [[gnu::always_inline]] Vec<A> above(Vec<A> dots, int row, std::int64_t key, A lse2, A lse2_low) const {
+    if constexpr (Scores::plain) {
+      const Vec<A> high = dots * splat(scores.scale2()) - splat(lse2);
+      const Vec<A> low = dots * splat(scores.scale2_low()) - splat(lse2_low);
+      return high + low;
+    } else {
+      return base2(dots, row, key) - splat(lse2) - splat(lse2_low);
+    }
+  }
+
   /// d score / d (scale · dot) of one vector of keys for one query, for score functions.
   Vec<A> derivatives(Vec<A> dots, int row, std::int64_t key) const {
     for (int lane = 0; lane < width<A>; ++lane) {

@@ -42,7 +42,7 @@ class portable_kernel {
     const std::int64_t rows = std::int64_t{shape.batch} * shape.kv_heads * tokens;
     const Shape s = shape;
     Kokkos::parallel_for(
-        "rondo::portable::pack", Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, rows),
+        "rondo::pack", Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, rows),
         KOKKOS_LAMBDA(std::int64_t row) {
           const std::int64_t token = row % tokens;
           const int head = static_cast<int>(row / tokens % s.kv_heads);
@@ -61,7 +61,7 @@ class portable_kernel {
             const Run& queries, const WireView<memory_space>& wire, const Run& keys,
             const SoftmaxState<accumulate_type, memory_space>& state, Phase phase) const {
     using Fold = portable::ForwardFold<T, accumulate_type, Exec, P>;
-    launch<Fold>("rondo::portable::fold", exec, shape, blocks(queries) * shape.batch * shape.heads, [&](int level) {
+    launch<Fold>("rondo::fold", exec, shape, blocks(queries) * shape.batch * shape.heads, [&](int level) {
       return Fold{problem, shape, q, queries, wire_of(wire, shape, keys), keys, state, phase.first, level};
     });
   }
@@ -74,7 +74,7 @@ class portable_kernel {
     const std::int64_t tokens = static_cast<std::int64_t>(out.extent(1));
     const int dim = static_cast<int>(out.extent(3));
     Kokkos::parallel_for(
-        "rondo::portable::finish",
+        "rondo::finish",
         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(
             exec, 0, static_cast<std::int64_t>(out.extent(0)) * heads * tokens),
         KOKKOS_LAMBDA(std::int64_t row) {
@@ -99,7 +99,7 @@ class portable_kernel {
     const std::int64_t tokens = static_cast<std::int64_t>(out.extent(1));
     const int dim = static_cast<int>(out.extent(3));
     Kokkos::parallel_for(
-        "rondo::portable::delta",
+        "rondo::delta",
         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(
             exec, 0, static_cast<std::int64_t>(out.extent(0)) * heads * tokens),
         KOKKOS_LAMBDA(std::int64_t row) {
@@ -133,9 +133,9 @@ class portable_kernel {
       copy.level = level;
       return copy;
     };
-    launch<ForQueries>("rondo::portable::gradient_q", exec, shape, blocks(queries) * shape.batch * shape.heads,
+    launch<ForQueries>("rondo::grad_q", exec, shape, blocks(queries) * shape.batch * shape.heads,
                        [&](int level) { return ForQueries{at_level(level), grad_q}; });
-    launch<ForKeys>("rondo::portable::gradient_kv", exec, shape, blocks(keys) * shape.batch * shape.kv_heads,
+    launch<ForKeys>("rondo::grad_kv", exec, shape, blocks(keys) * shape.batch * shape.kv_heads,
                     [&](int level) { return ForKeys{at_level(level), grad_k, grad_v}; });
   }
 
