@@ -280,7 +280,8 @@ T term(int rank, std::size_t i) {
   if constexpr (std::integral<T>) {
     return spread * 1000003;
   } else {
-    return static_cast<T>(spread) / T{3} * (rank % 2 == 0 ? T{1} : static_cast<T>(1e6));
+    constexpr T sizes[] = {T(1), T(1000), T(-17.3)};
+    return static_cast<T>(spread) / T{7} * sizes[rank % 3];
   }
 }
 
@@ -311,6 +312,18 @@ void check_all_reduce(Comm& comm, Findings& found) {
       }
     }
   }
+}
+
+/// How many of the sums over three ranks have other bits when taken from the last rank to the first.
+template <class T>
+int sums_that_differ() {
+  int differ = 0;
+  for (std::size_t i = 0; i < 1000; ++i) {
+    const T there = (term<T>(0, i) + term<T>(1, i)) + term<T>(2, i);
+    const T back = (term<T>(2, i) + term<T>(1, i)) + term<T>(0, i);
+    differ += there != back ? 1 : 0;
+  }
+  return differ;
 }
 
 TEMPLATE_LIST_TEST_CASE("all_reduce combines the ranks' values in the order of ranks, to the bit, on every rank", "",
