@@ -1,7 +1,7 @@
 /// \file
 /// How far NaN and infinity in one row reach: a row of q spoils its own row of the output, a row of k or v the rows that
-/// may attend to it, and every other row of out and
-/// lse keeps its bits. In the gradients the rows out of reach keep their values; a kernel may sum them in another order.
+/// may attend to it, and every other row of out and lse keeps its bits. In the gradients the rows out of reach keep
+/// their values; a kernel may sum them in another order.
 #include <support/exactness.hpp>
 
 #include <catch2/catch_test_macros.hpp>

@@ -54,6 +54,7 @@ struct KernelArguments {
 
 /// A kernel never knows that ranks exist: it sees query rows and one packed piece, each a run of tokens.
 /// Everything is queued on `exec`, allocates nothing once warm, and gives the same bits for any number of threads.
+/// (Kokkos takes its labels as std::string: up to 15 characters they need no memory.)
 ///  - wire_format: a number that two ranks must share to exchange packed pieces
 ///  - wire_bytes(pass, shape, tokens), pack(exec, pass, shape, k, v, wire): the owner packs a piece once
 ///  - fold(exec, problem, shape, q, queries, wire, keys, state, phase): folds a piece into the state of query rows

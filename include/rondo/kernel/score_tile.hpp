@@ -15,6 +15,19 @@ namespace rondo {
 inline constexpr double log2_e = 1.4426950408889634074;
 inline constexpr double ln_2 = 0.69314718055994530942;
 
+namespace detail {
+
+/// x as a number of its own: a compiler must not fuse the product that x is with a sum that follows. Forward and backward
+/// pass then round the same score the same way, and their errors cancel in s - lse. (Only -inf changes, to the lowest
+/// number; NaN stays.)
+template <class A>
+KOKKOS_FUNCTION A rounded(A x) {
+  constexpr A lowest = Kokkos::Experimental::finite_min_v<A>;
+  return lowest > x ? lowest : x;
+}
+
+}  // namespace detail
+
 /// The scores of one (batch, head), in accumulate type A. Scores come out in base-2 units, so that e^s = 2^score.
 template <ProblemType P, class A>
 class ScoreTile {
@@ -29,13 +42,10 @@ class ScoreTile {
         batch_(batch),
         head_(head),
         scale_(static_cast<A>(problem.scale)),
-        scale2_(static_cast<A>(problem.scale * log2_e)),
-        scale2_low_(static_cast<A>(problem.scale * log2_e - static_cast<double>(scale2_))) {}
+        scale2_(static_cast<A>(problem.scale * log2_e)) {}
 
   KOKKOS_FUNCTION A scale() const { return scale_; }
   KOKKOS_FUNCTION A scale2() const { return scale2_; }
-  /// What scale2 lacks to scale · log2 e.
-  KOKKOS_FUNCTION A scale2_low() const { return scale2_low_; }
 
   /// lse in base-2 units, in two parts: where scores are large, one alone would cost digits of every probability.
   KOKKOS_FUNCTION static A lse2(A lse) { return lse * static_cast<A>(log2_e); }
@@ -56,13 +66,7 @@ class ScoreTile {
   /// p = e^(s - lse) from the inner product and lse2 in its two parts. A row with lse = -inf saw no key: 0.
   KOKKOS_FUNCTION A probability(A dot, A lse2, A lse2_low, std::int64_t i, std::int64_t j) const {
     if (lse2 == -Kokkos::Experimental::infinity_v<A>) return A{0};
-    if constexpr (plain) {
-      const A high = dot * scale2_ - lse2;
-      const A low = dot * scale2_low_ - lse2_low;
-      return detail::exp2(high + low);
-    } else {
-      return detail::exp2(score(dot, i, j) - lse2 - lse2_low);
-    }
+    return detail::exp2(detail::rounded(score(dot, i, j)) - lse2 - lse2_low);
   }
 
   /// d score / d (scale · dot), both in natural units.
@@ -108,7 +112,6 @@ class ScoreTile {
   int head_;
   A scale_;
   A scale2_;
-  A scale2_low_;
 };
 
 }  // namespace rondo

@@ -42,7 +42,8 @@ KOKKOS_FUNCTION A finite_maximum(A m) {
 template <class A>
 KOKKOS_FUNCTION A log_sum_exp(A m, A l) {
   if (m == minus_infinity<A> && l == A{0}) return minus_infinity<A>;
-  return m * static_cast<A>(ln_2) + Kokkos::log(l);
+  constexpr A low = static_cast<A>(ln_2 - static_cast<double>(static_cast<A>(ln_2)));
+  return Kokkos::fma(m, static_cast<A>(ln_2), Kokkos::fma(m, low, Kokkos::log(l)));
 }
 
 }  // namespace detail

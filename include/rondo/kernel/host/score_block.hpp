@@ -7,6 +7,7 @@
 #include <rondo/kernel/state.hpp>
 
 #include <cstdint>
+#include <limits>
 
 namespace rondo::host {
 inline namespace RONDO_HOST_NAMESPACE {
@@ -45,13 +46,10 @@ struct ScoreBlock {
 
   /// The base-2 scores less a row's lse, given in two parts.
   [[gnu::always_inline]] Vec<A> above(Vec<A> dots, int row, std::int64_t key, A lse2, A lse2_low) const {
-    if constexpr (Scores::plain) {
-      const Vec<A> high = dots * splat(scores.scale2()) - splat(lse2);
-      const Vec<A> low = dots * splat(scores.scale2_low()) - splat(lse2_low);
-      return high + low;
-    } else {
-      return base2(dots, row, key) - splat(lse2) - splat(lse2_low);
-    }
+    const Vec<A> lowest = splat(std::numeric_limits<A>::lowest());
+    const Vec<A> s = base2(dots, row, key);
+    const Vec<A> rounded = lowest > s ? lowest : s;  // see rondo::detail::rounded
+    return rounded - splat(lse2) - splat(lse2_low);
   }
 
   /// d score / d (scale · dot) of one vector of keys for one query, for score functions.

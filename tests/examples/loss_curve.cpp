@@ -1,0 +1,134 @@
+// The training loss does not depend on how the context is spread, and notices when the ring does something wrong.
+#include "../../examples/train/data.hpp"
+#include "../../examples/train/trainer.hpp"
+
+#include <support/any_sharding.hpp>
+#include <support/faults.hpp>
+
+#include <rondo/rondo.hpp>
+
+#include <catch2/catch_message.hpp>
+#include <catch2/catch_test_macros.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <iterator>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace {
+
+using namespace rondo::test;
+
+constexpr int steps = 20;
+constexpr std::int64_t context = 257;  // divides by nothing
+constexpr double tolerance = 1e-4;
+
+/// Lines that look like code, from a fixed seed.
+train::Corpus corpus() {
+  static const std::string words[] = {"for (int i = 0; i < n; ++i) {\n", "  sum += x[i];\n", "}\n", "return sum;\n",
+                                      "template <class T>\n", "if (i == j) continue;\n"};
+  std::string text;
+  for (std::uint64_t i = 0; text.size() < 20'000; ++i) {
+    text += words[train::random_bits(7, 1, i) % std::size(words)];
+    text += "int v" + std::to_string(train::random_bits(7, 2, i) % 97) + ";\n";
+  }
+  return train::Corpus({text.begin(), text.end()}, context);
+}
+
+train::Recipe recipe() {
+  train::Recipe result;
+  result.model.layers = 2;
+  result.model.heads = 4;
+  result.model.kv_heads = 2;
+  result.model.dim = 32;
+  result.model.hidden = 64;
+  result.context = context;
+  result.steps = steps;
+  return result;
+}
+
+/// The communicator as it is.
+struct Unwrapped {
+  auto& operator()(auto& comm) const { return comm; }
+};
+
+/// The losses of 20 steps on `ranks` ranks. `wrap` may put a communicator in the rank's place.
+template <class Kernel = rondo::default_kernel<float>, class Wrap = Unwrapped>
+std::vector<double> curve(int ranks, Layout layout, const Kernel& kernel = {}, const Wrap& wrap = {}) {
+  const train::Corpus text = corpus();
+  std::vector<double> losses;
+  rondo::in_process_group<>(ranks, {.deadline = rondo::Deadline{60}}).run([&](auto& group_comm) {
+    auto&& comm = wrap(group_comm);
+    train::Trainer<std::remove_reference_t<decltype(comm)>, any_sharding, Kernel> trainer(
+        comm, recipe(), any_sharding{context, layout}, kernel);
+    for (int step = 0; step < steps; ++step) {
+      const double loss = trainer.step(text.training(1, step));
+      if (comm.rank() == 0) losses.push_back(loss);
+    }
+  });
+  return losses;
+}
+
+/// The largest relative difference of two curves.
+double distance(const std::vector<double>& a, const std::vector<double>& b) {
+  double largest = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double difference = std::abs(a[i] - b[i]) / std::abs(b[i]);
+    if (!(difference <= largest)) largest = difference;
+  }
+  return largest;
+}
+
+const std::vector<double>& one_rank() {
+  static const std::vector<double> losses = curve(1, Layout::contiguous);
+  return losses;
+}
+
+constexpr Layout layouts[] = {Layout::contiguous, Layout::striped, Layout::zigzag};
+
+template <class Kernel>
+void check_kernel_fault(const Kernel& kernel) {
+  for (const int ranks : {2, 4}) {
+    INFO(ranks << " ranks");
+    CHECK_FALSE(distance(curve(ranks, Layout::striped, kernel), one_rank()) <= tolerance);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the loss falls and follows the same curve at 1, 2, 4 ranks and under every sharding") {
+  REQUIRE(one_rank().size() == steps);
+  CHECK(one_rank().back() < 0.7 * one_rank().front());
+  for (const int ranks : {1, 2, 4}) {
+    for (const Layout layout : layouts) {
+      const double apart = distance(curve(ranks, layout), one_rank());
+      INFO(ranks << " ranks, " << name(layout));
+      CHECK(apart <= tolerance);
+    }
+  }
+}
+
+TEST_CASE("the loss curve shows a skipped hop") {
+  check_kernel_fault(faulty_kernel<rondo::default_kernel<float>, skipped_hop>{});
+}
+
+TEST_CASE("the loss curve shows wrong positions") {
+  check_kernel_fault(faulty_kernel<rondo::default_kernel<float>, shifted_positions>{});
+}
+
+TEST_CASE("the loss curve shows a lost gradient") {
+  check_kernel_fault(faulty_kernel<rondo::default_kernel<float>, lost_gradient>{});
+}
+
+TEST_CASE("the loss curve shows a stale block") {
+  for (const int ranks : {2, 4}) {
+    INFO(ranks << " ranks");
+    const auto losses = curve(ranks, Layout::striped, rondo::default_kernel<float>{}, [](auto& comm) {
+      return faulty_communicator<std::remove_reference_t<decltype(comm)>, stale_block>(comm);
+    });
+    CHECK_FALSE(distance(losses, one_rank()) <= tolerance);
+  }
+}
