@@ -101,7 +101,7 @@ void check_kernel_fault(const Kernel& kernel) {
 
 TEST_CASE("the loss falls and follows the same curve at 1, 2, 4 ranks and under every sharding") {
   REQUIRE(one_rank().size() == steps);
-  CHECK(one_rank().back() < 0.7 * one_rank().front());
+  CHECK(one_rank().back() < one_rank().front() - 0.8);
   for (const int ranks : {1, 2, 4}) {
     for (const Layout layout : layouts) {
       const double apart = distance(curve(ranks, layout), one_rank());

@@ -113,7 +113,7 @@ ErrorUnits with_floor(ErrorUnits units, const Inputs<Exact>& in, double scale) {
                           scale * product * root_mean_square(in.q), root_mean_square(in.grad_out)};
   for (std::size_t i = 0; i < units.tensors.size(); ++i) {
     units.tensors[i].rms = std::max(units.tensors[i].rms, 2 * rounding * sizes[i]);
-    units.tensors[i].max = std::max(units.tensors[i].max, 6 * rounding * sizes[i]);
+    units.tensors[i].max = std::max(units.tensors[i].max, 8 * rounding * sizes[i]);
   }
   return units;
 }
