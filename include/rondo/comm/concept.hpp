@@ -36,8 +36,9 @@ struct Where {
 /// Seconds after which a call gives up on its peers.
 using Deadline = std::chrono::duration<double>;
 
-/// A started exchange. `test` makes progress and says whether all of it has arrived and left; `wait` returns when it
-/// has, or throws timeout_error or peer_failed; `order` makes later work on an instance run after it.
+/// A started exchange. `test` makes progress and says whether all of it has arrived and left, or throws when that will
+/// never be; `wait` returns when it has, or throws timeout_error or peer_failed; `order` makes later work on an instance
+/// run after it.
 template <class T>
 concept Transfer = std::movable<T> && requires(T& transfer, const Kokkos::DefaultExecutionSpace& exec) {
   { transfer.test() } -> std::same_as<bool>;

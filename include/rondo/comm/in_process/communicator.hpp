@@ -7,9 +7,11 @@
 #include <array>
 #include <cstdint>
 #include <cstdio>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 
 namespace rondo {
@@ -26,8 +28,8 @@ class Transfer {
   using PostType = typename HubType::PostType;
 
   Transfer() = default;
-  Transfer(HubType& hub, const Membership& members, int thread, Where where)
-      : hub_(&hub), members_(&members), thread_(thread), where_(where) {}
+  Transfer(HubType& hub, std::shared_ptr<const Membership> members, int thread, Where where)
+      : hub_(&hub), members_(std::move(members)), thread_(thread), where_(where) {}
   Transfer(Transfer&& other) noexcept { swap(other); }
   Transfer& operator=(Transfer&& other) noexcept {
     Transfer(std::move(other)).swap(*this);
@@ -38,11 +40,11 @@ class Transfer {
   void add(PostType* post) { posts_[count_++] = post; }
 
   /// True when everything has left and arrived. Never blocks.
+  /// \throws peer_failed, agreement_error when something never will
   bool test() {
-    for (std::size_t i = 0; i < count_; ++i) {
-      if (!hub_->is_done(posts_[i])) return false;
-    }
-    return true;
+    bool all = true;
+    for (std::size_t i = 0; i < count_; ++i) all = hub_->test(thread_, posts_[i], *members_, where_) && all;
+    return all;
   }
 
   /// \throws timeout_error, peer_failed; agreement_error when a sender and a receiver have different sizes in mind
@@ -56,7 +58,7 @@ class Transfer {
 
  private:
   void release() {
-    for (std::size_t i = 0; i < count_; ++i) hub_->release(posts_[i]);
+    for (std::size_t i = 0; i < count_; ++i) hub_->release(thread_, posts_[i]);
     count_ = 0;
   }
   void swap(Transfer& other) {
@@ -69,7 +71,7 @@ class Transfer {
   }
 
   HubType* hub_ = nullptr;
-  const Membership* members_ = nullptr;
+  std::shared_ptr<const Membership> members_;  // the communicator may be gone first
   int thread_ = 0;
   Where where_{};
   std::array<PostType*, most_segments> posts_{};
@@ -88,8 +90,8 @@ class in_process_communicator {
   using HubType = in_process::Hub<memory_space>;
   static constexpr bool stream_ordered = false;
 
-  in_process_communicator(std::shared_ptr<HubType> hub, std::shared_ptr<const in_process::Membership> members,
-                          int rank, Exec exec)
+  in_process_communicator(std::shared_ptr<HubType> hub, std::shared_ptr<const in_process::Membership> members, int rank,
+                          Exec exec)
       : hub_(std::move(hub)), members_(std::move(members)), rank_(rank), exec_(std::move(exec)) {}
 
   int rank() const { return rank_; }
@@ -104,12 +106,12 @@ class in_process_communicator {
   in_process::Transfer<Exec> exchange(const Exec& after, std::span<const Segment<memory_space>> segments,
                                       Where where = {}) {
     if (segments.size() > in_process::most_segments) {
-      throw argument_error(detail::message("exchange of ", segments.size(), " segments: at most ",
-                                           in_process::most_segments));
+      throw argument_error(
+          detail::message("exchange of ", segments.size(), " segments: at most ", in_process::most_segments));
     }
     for (const auto& segment : segments) check_peer("exchange", segment.peer);
     after.fence("rondo::send");
-    in_process::Transfer<Exec> transfer(*hub_, *members_, thread(), where);
+    in_process::Transfer<Exec> transfer(*hub_, members_, thread(), where);
     for (const auto& segment : segments) {
       const int peer = members_->threads[static_cast<std::size_t>(segment.peer)];
       const bool sends = segment.direction == Direction::send;
@@ -129,8 +131,8 @@ class in_process_communicator {
       T* data;
     } mine{values.data()};
     const std::size_t count = values.size();
-    collective(signature("all_reduce: %s of %zu values of %zu bytes", names[static_cast<int>(reduction)], count,
-                         sizeof(T)),
+    const char* type = std::is_same_v<T, float> ? "float" : std::is_same_v<T, double> ? "double" : "int64_t";
+    collective(signature("all_reduce: %s of %zu values of type %s", names[static_cast<int>(reduction)], count, type),
                &mine, [count, reduction](std::span<void* const> ranks) {
                  T* total = static_cast<Mine*>(ranks[0])->data;
                  for (std::size_t rank = 1; rank < ranks.size(); ++rank) {

@@ -8,6 +8,7 @@
 #include <Kokkos_Core.hpp>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
@@ -18,6 +19,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace rondo::in_process {
@@ -50,7 +52,10 @@ class Hub {
   using Clock = std::chrono::steady_clock;
 
   Hub(int threads, Deadline deadline)
-      : deadline_(deadline), wake_(static_cast<std::size_t>(threads)), left_(static_cast<std::size_t>(threads), false), escaped_(static_cast<std::size_t>(threads)) {
+      : deadline_(deadline),
+        wake_(static_cast<std::size_t>(threads)),
+        left_(static_cast<std::size_t>(threads), false),
+        escaped_(static_cast<std::size_t>(threads)) {
     pending_.reserve(16 * static_cast<std::size_t>(threads));
   }
 
@@ -108,53 +113,54 @@ class Hub {
       }
       mine->state = other->state = PostType::State::copying;
     }
-    const auto& source = direction == Direction::send ? mine->bytes : other->bytes;
-    const auto& target = direction == Direction::send ? other->bytes : mine->bytes;
-    copy(exec, target, source);
+    const int peer = direction == Direction::send ? to : from;
+    try {
+      const auto& source = direction == Direction::send ? mine->bytes : other->bytes;
+      const auto& target = direction == Direction::send ? other->bytes : mine->bytes;
+      copy(exec, target, source);
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      other->state = PostType::State::pending;  // for nobody: its owner is told of the failure
+      give_back(mine);
+      break_group(direction == Direction::send ? from : to, "a copy between two ranks failed");
+      throw;
+    }
     const std::lock_guard lock(mutex_);
-    mine->state = other->state = PostType::State::done;
-    wake(direction == Direction::send ? to : from);
+    settle(*mine, *other, PostType::State::done);
+    wake(peer);
     return mine;
   }
 
-  bool is_done(const PostType* post) {
-    const std::lock_guard lock(mutex_);
-    return post->state == PostType::State::done;
+  /// True when the message has been copied, false while it may still be. Never blocks.
+  /// \throws peer_failed, agreement_error like wait, when it never will be
+  bool test(int thread, const PostType* post, const Membership& members, const Where& where) {
+    const std::unique_lock lock(mutex_);
+    if (settled(*post)) return arrived(*post);
+    if (!given_up(*post)) return false;
+    throw_if_failed(members);
+    abandon_left(thread, *post, members, where);
   }
 
   /// Returns when the message has been copied.
   /// \throws timeout_error, peer_failed, or agreement_error when the two halves have different sizes
   void wait(int thread, const PostType* post, const Membership& members, const Where& where) {
-    using State = typename PostType::State;
-    const int peer = post->from == thread ? post->to : post->from;
-    const auto settled = [&] { return post->state == State::done || post->state == State::refused; };
     std::unique_lock lock(mutex_);
-    const bool in_time = wait_until(lock, thread, [&] {
-      return settled() || (post->state == State::pending && (failure_ || left_[static_cast<std::size_t>(peer)]));
-    });
-    if (post->state == State::refused) throw agreement_error(post->refusal);
-    if (settled()) return;
+    const bool in_time = wait_until(lock, thread, [&] { return settled(*post) || given_up(*post); });
+    if (settled(*post)) return static_cast<void>(arrived(*post));
     throw_if_failed(members);
-    const auto text = [&](const char* what) {
-      return detail::message("rank ", rank_of(members, thread), what, rank_of(members, peer), " at ",
-                             where.hop < 0 ? "" : detail::message("hop ", where.hop, " of "), where.what, " (",
-                             post->direction == Direction::send ? "sending " : "receiving ", post->bytes.size(),
-                             " bytes)");
-    };
-    if (in_time) {
-      abandon(thread, peer_failed(rank_of(members, peer), text(" cannot finish: the group was left by rank ")));
-    }
-    abandon(thread, timeout_error(rank_of(members, peer),
-                                  text(detail::message(" waited ", deadline_.count(), " s for rank ").c_str())));
+    if (in_time) abandon_left(thread, *post, members, where);
+    const int peer = rank_of(members, peer_of(*post));
+    const std::string what = detail::message(" waited ", deadline_.count(), " s for rank ");
+    abandon(thread, timeout_error(peer, unfinished(thread, *post, members, where, what)));
   }
 
-  /// Gives a post back. One that nobody matched is withdrawn; one being copied is left to the hub.
-  void release(PostType* post) {
-    const std::lock_guard lock(mutex_);
+  /// Gives a post back. One that nobody matched is withdrawn. One that a peer is copying from or to is waited for: its
+  /// memory may be about to go, and a copy that has begun ends without anybody's help.
+  void release(int thread, PostType* post) {
+    std::unique_lock lock(mutex_);
     std::erase(pending_, post);
-    if (post->state == PostType::State::copying) return;
-    post->bytes = {};
-    free_.push_back(post);
+    wake_[static_cast<std::size_t>(thread)].wait(lock, [&] { return post->state != PostType::State::copying; });
+    give_back(post);
   }
 
   /// A collective of all members: the last to arrive calls combine(pointers of all ranks, in rank order) for everyone.
@@ -167,18 +173,19 @@ class Hub {
     Meeting& meeting = meeting_of(members);
     const auto rank = static_cast<std::size_t>(rank_of(members, thread));
     const auto generation = meeting.generation;
+    std::string& refusal = meeting.refusals[generation % 2];
     if (meeting.arrived == 0) {
       meeting.signature.assign(signature);
       meeting.first = static_cast<int>(rank);
-      meeting.refusal.clear();
-    } else if (meeting.signature != signature && meeting.refusal.empty()) {
-      meeting.refusal = detail::message("rank ", meeting.first, " calls ", meeting.signature, " where rank ", rank,
-                                        " calls ", signature);
+      refusal.clear();
+    } else if (meeting.signature != signature && refusal.empty()) {
+      refusal = detail::message("rank ", meeting.first, " calls ", meeting.signature, " where rank ", rank, " calls ",
+                                signature);
     }
     meeting.data[rank] = data;
     meeting.here[rank] = true;
     if (++meeting.arrived == members.threads.size()) {
-      if (meeting.refusal.empty()) combine(std::span<void* const>(meeting.data));
+      if (refusal.empty()) combine(std::span<void* const>(meeting.data));
       meeting.arrived = 0;
       std::fill(meeting.here.begin(), meeting.here.end(), false);
       ++meeting.generation;
@@ -187,22 +194,21 @@ class Hub {
       const auto missing_left = [&] {
         return missing(members, meeting, [&](int other) { return left_[static_cast<std::size_t>(other)]; });
       };
-      const bool in_time = wait_until(lock, thread, [&] {
-        return meeting.generation != generation || failure_ || missing_left() >= 0;
-      });
+      const bool in_time =
+          wait_until(lock, thread, [&] { return meeting.generation != generation || failure_ || missing_left() >= 0; });
       if (meeting.generation == generation) {
         throw_if_failed(members);
         if (in_time) {
-          abandon(thread, peer_failed(missing_left(), detail::message("rank ", rank, " cannot finish ", signature,
-                                                                      ": the group was left by rank ",
-                                                                      missing_left())));
+          abandon(thread,
+                  peer_failed(missing_left(), detail::message("rank ", rank, " cannot finish ", signature,
+                                                              ": the group was left by rank ", missing_left())));
         }
         const int absent = missing(members, meeting, [](int) { return true; });
         abandon(thread, timeout_error(absent, detail::message("rank ", rank, " waited ", deadline_.count(),
                                                               " s for rank ", absent, " at ", signature)));
       }
     }
-    if (!meeting.refusal.empty()) throw agreement_error(meeting.refusal);
+    if (!refusal.empty()) throw agreement_error(refusal);
   }
 
   /// A number for a new communicator. Only from inside a collective's combine.
@@ -219,7 +225,9 @@ class Hub {
     std::size_t arrived = 0;
     std::uint64_t generation = 0;
     std::string signature;
-    std::string refusal;
+    /// Of this generation and of the one before, which slow ranks may not have looked at yet when fast ones call again.
+    /// No rank can be two generations behind: the one between would not have ended without it.
+    std::array<std::string, 2> refusals;
     int first = 0;
     std::vector<void*> data;
     std::vector<bool> here;
@@ -243,10 +251,47 @@ class Hub {
     throw error;
   }
 
+  /// False when the deadline has passed first. One that the clock cannot count to is none.
   template <class Condition>
   bool wait_until(std::unique_lock<std::mutex>& lock, int thread, const Condition& condition) {
-    const auto limit = Clock::now() + std::chrono::duration_cast<Clock::duration>(deadline_);
-    return wake_[static_cast<std::size_t>(thread)].wait_until(lock, limit, condition);
+    auto& wake = wake_[static_cast<std::size_t>(thread)];
+    const auto now = Clock::now();
+    if (deadline_ >= Deadline(Clock::time_point::max() - now) / 2) {
+      wake.wait(lock, condition);
+      return true;
+    }
+    return wake.wait_until(lock, now + std::chrono::duration_cast<Clock::duration>(deadline_), condition);
+  }
+
+  static bool settled(const PostType& post) {
+    return post.state == PostType::State::done || post.state == PostType::State::refused;
+  }
+
+  /// What there is to say of a settled message.
+  static bool arrived(const PostType& post) {
+    if (post.state == PostType::State::refused) throw agreement_error(post.refusal);
+    return true;
+  }
+
+  /// The thread on the other side.
+  static int peer_of(const PostType& post) { return post.direction == Direction::send ? post.to : post.from; }
+
+  /// Nobody will come for it any more.
+  bool given_up(const PostType& post) const {
+    return post.state == PostType::State::pending && (failure_ || left_[static_cast<std::size_t>(peer_of(post))]);
+  }
+
+  static std::string unfinished(int thread, const PostType& post, const Membership& members, const Where& where,
+                                std::string_view what) {
+    return detail::message("rank ", rank_of(members, thread), what, rank_of(members, peer_of(post)), " at ",
+                           where.hop < 0 ? "" : detail::message("hop ", where.hop, " of "), where.what, " (",
+                           post.direction == Direction::send ? "sending " : "receiving ", post.bytes.size(), " bytes)");
+  }
+
+  [[noreturn]] void abandon_left(int thread, const PostType& post, const Membership& members, const Where& where) {
+    abandon(thread,
+            peer_failed(rank_of(members, peer_of(post)),
+                        unfinished(thread, post, members, where, " cannot finish: the group was left by rank ")));
   }
 
   template <class Condition>
@@ -260,19 +305,23 @@ class Hub {
   void throw_if_failed(const Membership& members) const {
     if (!failure_) return;
     const int rank = rank_of(members, failure_->thread);
-    const std::string who = rank >= 0 ? detail::message("rank ", rank)
-                                      : detail::message("rank ", failure_->thread, " of the whole group");
+    const std::string who =
+        rank >= 0 ? detail::message("rank ", rank) : detail::message("rank ", failure_->thread, " of the whole group");
     throw peer_failed(rank, detail::message(who, " failed: ", failure_->what));
   }
 
   void refuse(PostType& mine, PostType& other, const Membership& members) {
     const PostType& send = mine.direction == Direction::send ? mine : other;
     const PostType& receive = mine.direction == Direction::send ? other : mine;
-    mine.refusal = other.refusal =
-        detail::message("rank ", rank_of(members, send.from), " sends ", send.bytes.size(), " bytes where rank ",
-                        rank_of(members, send.to), " expects ", receive.bytes.size());
-    mine.state = other.state = PostType::State::refused;
-    wake_all();
+    settle(mine, other, PostType::State::refused,
+           detail::message("rank ", rank_of(members, send.from), " sends ", send.bytes.size(), " bytes where rank ",
+                           rank_of(members, send.to), " expects ", receive.bytes.size()));
+    wake(peer_of(mine));
+  }
+
+  static void settle(PostType& mine, PostType& other, typename PostType::State state, const std::string& refusal = {}) {
+    mine.refusal = other.refusal = refusal;
+    mine.state = other.state = state;
   }
 
   Meeting& meeting_of(const Membership& members) {
@@ -302,6 +351,11 @@ class Hub {
     PostType* post = free_.back();
     free_.pop_back();
     return post;
+  }
+
+  void give_back(PostType* post) {
+    post->bytes = {};
+    free_.push_back(post);
   }
 
   template <class Exec, class Bytes>
