@@ -61,7 +61,14 @@ class in_process_group {
     };
     {
       std::vector<std::jthread> threads;
-      for (int rank = 0; rank < ranks_; ++rank) threads.emplace_back(rank_main, rank);
+      for (int rank = 0; rank < ranks_; ++rank) {
+        try {
+          threads.emplace_back(rank_main, rank);
+        } catch (const std::exception& exception) {  // no more threads to be had: those that run must not wait for it
+          hub->fail(rank, exception.what(), std::current_exception());
+          break;
+        }
+      }
     }
     if (const auto exception = hub->original_exception()) std::rethrow_exception(exception);
   }

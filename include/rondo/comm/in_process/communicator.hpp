@@ -154,7 +154,7 @@ class in_process_communicator {
     collective(signature("broadcast from rank %d of %zu bytes", root, count), bytes.data(),
                [count, root](std::span<void* const> ranks) {
                  for (void* target : ranks) {
-                   if (target != ranks[static_cast<std::size_t>(root)]) {
+                   if (count > 0 && target != ranks[static_cast<std::size_t>(root)]) {
                      std::memcpy(target, ranks[static_cast<std::size_t>(root)], count);
                    }
                  }

@@ -360,6 +360,7 @@ class Hub {
 
   template <class Exec, class Bytes>
   static void copy(const Exec& exec, const Bytes& target, const Bytes& source) {
+    if (source.size() == 0) return;
     if constexpr (Kokkos::SpaceAccessibility<Kokkos::HostSpace, MemorySpace>::accessible) {
       std::memcpy(target.data(), source.data(), source.size());
     } else {
