@@ -5,9 +5,8 @@ option(RONDO_BUILD_BENCH "Build Rondo's benchmarks (need Google Benchmark)" ${PR
 option(RONDO_BUILD_EXAMPLES "Build Rondo's examples (need CLI11 and nlohmann-json)" ${PROJECT_IS_TOP_LEVEL})
 option(RONDO_INSTALL "Make install rules for Rondo" ${PROJECT_IS_TOP_LEVEL})
 
-option(RONDO_MPI "Component mpi: the ring over MPI" OFF)
 option(RONDO_NCCL "Component nccl: the ring over NCCL" OFF)
-# RONDO_LAYERS, the component that needs Eigen, gets its default in dependencies.cmake: whether Eigen is there.
+# RONDO_LAYERS and RONDO_MPI get their defaults in dependencies.cmake: whether Eigen and MPI are there.
 
 option(RONDO_WERROR "Treat warnings in Rondo's own programs as errors" OFF)
 set(RONDO_HOST_ARCH "" CACHE STRING

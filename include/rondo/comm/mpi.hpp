@@ -1,0 +1,5 @@
+/// \file
+/// A ring of MPI processes: the component Rondo::mpi.
+#pragma once
+
+#include <rondo/comm/mpi/communicator.hpp>

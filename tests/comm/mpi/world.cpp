@@ -1,0 +1,25 @@
+#include "world.hpp"
+
+#include <rondo/comm/mpi.hpp>
+
+#include <mpi.h>
+
+namespace rondo::test {
+
+int world_rank() {
+  int rank = 0;
+  MPI_Comm_rank(MPI_COMM_WORLD, &rank);
+  return rank;
+}
+
+int world_size() {
+  int size = 0;
+  MPI_Comm_size(MPI_COMM_WORLD, &size);
+  return size;
+}
+
+any_communicator world(const MpiOptions& options) {
+  return any_communicator(mpi_communicator<>(MPI_COMM_WORLD, options));
+}
+
+}  // namespace rondo::test
