@@ -78,8 +78,13 @@ function(rondo_mpi_target target prefix)
 endfunction()
 
 # What find_package(MPI) sets, for the MPI in a prefix.
-macro(rondo_use_mpi prefix)
-  rondo_mpi_target(MPI::MPI_CXX "${prefix}")
+macro(rondo_use_mpi wheel prefix)
+  rondo_mpi_target(rondo_${wheel} "${prefix}")
+  # A search in vain can leave a target without anything in it behind.
+  if(NOT TARGET MPI::MPI_CXX)
+    add_library(MPI::MPI_CXX INTERFACE IMPORTED GLOBAL)
+  endif()
+  set_target_properties(MPI::MPI_CXX PROPERTIES INTERFACE_LINK_LIBRARIES rondo_${wheel})
   set(MPI_FOUND TRUE)
   set(MPI_CXX_FOUND TRUE)
   set(MPI_VERSION "3.1")
