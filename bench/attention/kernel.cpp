@@ -1,12 +1,10 @@
 // One kernel on one piece: forward and backward, pack included, as useful GFLOP/s and as a share of the FMA peak.
 // Arguments: tokens, head_dim, threads.
-#include <support/peak.hpp>
+#include <support/report.hpp>
 #include <support/tensors.hpp>
 
 #include <rondo/kernel/host/host.hpp>
 #include <rondo/kernel/portable/portable.hpp>
-
-#include <benchmark/benchmark.h>
 
 namespace {
 
@@ -28,7 +26,8 @@ struct Case {
   explicit Case(const benchmark::State& state)
       : tokens(state.range(0)),
         shape{1, heads, heads, static_cast<int>(state.range(1))},
-        exec(instance(static_cast<int>(state.range(2)))),
+        threads(static_cast<int>(state.range(2))),
+        exec(instance(threads)),
         q(bench::random_tensor<T>(tokens, heads, shape.head_dim, 1)),
         k(bench::random_tensor<T>(tokens, heads, shape.head_dim, 2)),
         v(bench::random_tensor<T>(tokens, heads, shape.head_dim, 3)),
@@ -58,19 +57,18 @@ struct Case {
     kernel.fold_gradient(exec, problem, shape, q, grad_out, lse, delta, all, wire, all, grad_q, grad_k, grad_v);
   }
 
-  /// \param passes  1 for forward, 2.5 for backward
-  void report(benchmark::State& state, double passes) const {
-    const double flops = passes * bench::attention_flops(std::is_same_v<Mask, rondo::causal>,
-                                                         static_cast<double>(tokens), heads, shape.head_dim);
-    const double peak = bench::peak_gflops<A>() * static_cast<double>(state.range(2));
-    const double done = flops * static_cast<double>(state.iterations()) * 1e-9;
-    state.counters["GFLOP/s"] = benchmark::Counter(done, benchmark::Counter::kIsRate);
-    state.counters["of_peak"] = benchmark::Counter(done / peak, benchmark::Counter::kIsRate);
-    state.counters["peak"] = peak;
+  bench::Work work(bool backward) const {
+    const double forward_flops =
+        bench::attention_flops(std::is_same_v<Mask, rondo::causal>, static_cast<double>(tokens), heads, shape.head_dim);
+    // Forward: q, k, v, out and lse. Backward: those, grad_out, and three gradients in the accumulate type.
+    const double given = (backward ? 5.0 : 4.0) * static_cast<double>(q.size() * sizeof(T));
+    const double accumulated = static_cast<double>((lse.size() + (backward ? 3 * q.size() : 0)) * sizeof(A));
+    return {.flops = (backward ? 2.5 : 1) * forward_flops, .bytes = given + accumulated, .cores = threads};
   }
 
   std::int64_t tokens;
   rondo::Shape shape;
+  int threads;
   Exec exec;
   Kernel kernel;
   bench::Tensor4<T> q, k, v, grad_out, out;
@@ -86,7 +84,7 @@ void forward(benchmark::State& state) {
   Case<Kernel, Mask> one(state);
   one.forward();
   for (auto _ : state) one.forward();
-  one.report(state, 1);
+  bench::report<typename Kernel::accumulate_type>(state, one.work(false));
 }
 
 template <class Kernel, class Mask>
@@ -95,7 +93,7 @@ void backward(benchmark::State& state) {
   one.forward();
   one.backward();
   for (auto _ : state) one.backward();
-  one.report(state, 2.5);
+  bench::report<typename Kernel::accumulate_type>(state, one.work(true));
 }
 
 void shapes(benchmark::internal::Benchmark* benchmark) {

@@ -1,33 +1,21 @@
 // What the ring costs: N ranks of one thread each against one rank with N threads, on the same work. Striped, causal.
 // Arguments: tokens in all, ranks, threads per rank.
+#include <support/report.hpp>
 #include <support/tensors.hpp>
+#include <support/timed.hpp>
 
 #include <rondo/rondo.hpp>
 
-#include <benchmark/benchmark.h>
-
-#include <chrono>
-
 namespace {
-
-/// Seconds of one call, from the moment when all ranks are ready until all have finished.
-template <class Call>
-double timed(auto& comm, const Call& call) {
-  comm.barrier();
-  const auto begin = std::chrono::steady_clock::now();
-  call();
-  comm.barrier();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
 
 void ring(benchmark::State& state, bool backward) {
   const std::int64_t total = state.range(0);
   const int heads = 4, dim = 64, calls = 3;
-  const int ranks = static_cast<int>(state.range(1));
+  const int ranks = static_cast<int>(state.range(1)), threads = static_cast<int>(state.range(2));
   double wait_share = 0, mebibytes = 0;
   for (auto _ : state) {
     double seconds = 0;
-    rondo::in_process_group(ranks, {.threads_per_rank = static_cast<int>(state.range(2))}).run([&](auto& comm) {
+    rondo::in_process_group(ranks, {.threads_per_rank = threads}).run([&](auto& comm) {
       rondo::RingAttention attention{comm, rondo::Shape{.heads = heads, .head_dim = dim}, rondo::striped{total}};
       const std::int64_t tokens = attention.tokens();
       const auto seed = static_cast<std::uint32_t>(10 * comm.rank());
@@ -41,7 +29,7 @@ void ring(benchmark::State& state, bool backward) {
       const rondo::Problem problem{rondo::causal{}};
       attention.forward(q, k, v, out, lse, problem);
       const rondo::Statistics before = attention.statistics();
-      const double mine = timed(comm, [&] {
+      const double mine = bench::timed(comm, [&] {
         for (int call = 0; call < calls; ++call) {
           if (backward) {
             attention.backward(q, k, v, out, lse, grad_out, grad_q, grad_k, grad_v, problem);
@@ -59,8 +47,9 @@ void ring(benchmark::State& state, bool backward) {
     state.SetIterationTime(seconds);
   }
   const double flops = (backward ? 2.5 : 1) * bench::attention_flops(true, static_cast<double>(total), heads, dim);
-  state.counters["GFLOP/s"] =
-      benchmark::Counter(flops * 1e-9 * static_cast<double>(state.iterations()), benchmark::Counter::kIsRate);
+  // Forward: q, k, v, out. Backward: those, grad_out and three gradients.
+  const double bytes = (backward ? 8.0 : 4.0) * static_cast<double>(total) * heads * dim * sizeof(float);
+  bench::report<float>(state, {.flops = flops, .bytes = bytes, .cores = ranks * threads});
   state.counters["wait_share"] = wait_share;
   state.counters["MiB_sent"] = mebibytes;
 }

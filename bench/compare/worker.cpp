@@ -6,14 +6,16 @@
 // INPUTS holds q, k, v, grad_out, each [TOKENS, HEADS, HEAD_DIM] in float; OUTPUTS gets out, grad_q, grad_k, grad_v.
 #include <support/peak.hpp>
 #include <support/tensors.hpp>
+#include <support/timed.hpp>
 
 #include <rondo/rondo.hpp>
 
 #include <array>
-#include <chrono>
 #include <cstdio>
+#include <exception>
 #include <fstream>
 #include <numeric>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -64,22 +66,17 @@ void write(const Case& shape, const Tensors<T>& all) {
   for (const auto& x : all) {
     std::vector<float> values(x.size());
     for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(x.data()[i]);
-    file.write(reinterpret_cast<const char*>(values.data()), static_cast<std::streamsize>(values.size() * sizeof(float)));
+    file.write(reinterpret_cast<const char*>(values.data()),
+               static_cast<std::streamsize>(values.size() * sizeof(float)));
   }
 }
 
-/// Seconds of every call after a first one that is not counted, from when all ranks are ready until all have finished.
+/// Seconds of every call after a first one that is not counted.
 template <class Call>
 std::vector<double> timed(auto& comm, int calls, const Call& call) {
   std::vector<double> seconds;
   call();
-  for (int i = 0; i < calls; ++i) {
-    comm.barrier();
-    const auto begin = std::chrono::steady_clock::now();
-    call();
-    comm.barrier();
-    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-  }
+  for (int i = 0; i < calls; ++i) seconds.push_back(bench::timed(comm, call));
   return seconds;
 }
 
@@ -112,9 +109,8 @@ Times measure(const Case& shape) {
     comm.barrier();
     times.peaks[static_cast<std::size_t>(rank)] = shape.threads * bench::peak_gflops<float>();
     const auto forward = timed(comm, shape.calls, [&] { attention.forward(q, k, v, out, lse, problem); });
-    const auto backward = timed(comm, shape.calls, [&] {
-      attention.backward(q, k, v, out, lse, grad_out, grad_q, grad_k, grad_v, problem);
-    });
+    const auto backward = timed(
+        comm, shape.calls, [&] { attention.backward(q, k, v, out, lse, grad_out, grad_q, grad_k, grad_v, problem); });
     for (std::size_t i = 0; i < result.size(); ++i) rondo::unshard(result[i], computed[i], attention.shards(), rank);
     if (rank == 0) times.forward = forward, times.backward = backward;
   });
@@ -127,6 +123,12 @@ Times measure(const Case& shape) {
   return shape.causal ? measure<T, rondo::causal>(shape) : measure<T, rondo::full>(shape);
 }
 
+/// Is `word` the one thing? If not, it has to be the other.
+bool is(const std::string& word, const char* one, const char* other) {
+  if (word != one && word != other) throw std::invalid_argument(word + " is neither " + one + " nor " + other);
+  return word == one;
+}
+
 void print(const char* name, const std::vector<double>& values) {
   std::printf("\"%s\": [", name);
   for (std::size_t i = 0; i < values.size(); ++i) std::printf("%s%.9g", i == 0 ? "" : ", ", values[i]);
@@ -135,21 +137,31 @@ void print(const char* name, const std::vector<double>& values) {
 
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
   if (argc != 11) {
-    std::fprintf(stderr, "usage: %s TOKENS HEADS HEAD_DIM full|causal fp32|bf16 RANKS THREADS CALLS INPUTS OUTPUTS\n", argv[0]);
+    std::fprintf(stderr, "usage: %s TOKENS HEADS HEAD_DIM full|causal fp32|bf16 RANKS THREADS CALLS INPUTS OUTPUTS\n",
+                 argv[0]);
     return 2;
   }
   const std::vector<std::string> words(argv + 1, argv + argc);
-  const Case shape{.tokens = std::stoll(words[0]), .heads = std::stoi(words[1]), .head_dim = std::stoi(words[2]),
-                   .causal = words[3] == "causal", .ranks = std::stoi(words[5]), .threads = std::stoi(words[6]),
-                   .calls = std::stoi(words[7]), .inputs = words[8], .outputs = words[9]};
+  const Case shape{.tokens = std::stoll(words[0]),
+                   .heads = std::stoi(words[1]),
+                   .head_dim = std::stoi(words[2]),
+                   .causal = is(words[3], "causal", "full"),
+                   .ranks = std::stoi(words[5]),
+                   .threads = std::stoi(words[6]),
+                   .calls = std::stoi(words[7]),
+                   .inputs = words[8],
+                   .outputs = words[9]};
   Kokkos::ScopeGuard kokkos;
-  const Times times = words[4] == "bf16" ? measure<rondo::bfloat16>(shape) : measure<float>(shape);
+  const Times times = is(words[4], "bf16", "fp32") ? measure<rondo::bfloat16>(shape) : measure<float>(shape);
   std::printf("{");
   print("forward", times.forward);
   print("backward", times.backward);
   std::printf("\"peak_gflops\": %.1f, ", std::accumulate(times.peaks.begin(), times.peaks.end(), 0.0));
   std::printf("\"version\": \"%d-bit vectors\"}\n", 8 * rondo::host::vector_bytes);
   return 0;
+} catch (const std::exception& exception) {
+  std::fprintf(stderr, "%s: %s\n", argv[0], exception.what());
+  return 1;
 }

@@ -15,6 +15,8 @@ namespace bench {
 template <class T>
 using Tensor4 = Kokkos::View<T****, Kokkos::LayoutRight, Kokkos::HostSpace>;
 template <class T>
+using Matrix = Kokkos::View<T**, Kokkos::LayoutRight, Kokkos::HostSpace>;
+template <class T>
 using Tensor3 = Kokkos::View<T***, Kokkos::LayoutRight, Kokkos::HostSpace>;
 
 /// Normally distributed numbers, [1, tokens, heads, head_dim].
@@ -24,6 +26,16 @@ Tensor4<T> random_tensor(std::int64_t tokens, int heads, int head_dim, std::uint
   std::mt19937 generator(seed);
   std::normal_distribution<float> normal;
   for (std::size_t i = 0; i < x.size(); ++i) x.data()[i] = static_cast<T>(normal(generator));
+  return x;
+}
+
+/// Normally distributed numbers with a standard deviation of `scale`, [rows, columns].
+template <class T>
+Matrix<T> random_matrix(std::int64_t rows, std::int64_t columns, std::uint32_t seed, T scale = 1) {
+  Matrix<T> x("random", rows, columns);
+  std::mt19937 generator(seed);
+  std::normal_distribution<T> normal(0, scale);
+  for (std::size_t i = 0; i < x.size(); ++i) x.data()[i] = normal(generator);
   return x;
 }
 
