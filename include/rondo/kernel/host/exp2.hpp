@@ -11,49 +11,59 @@
 namespace rondo::host {
 inline namespace RONDO_HOST_NAMESPACE {
 
-/// What the two precisions differ in: (2^r - 1) / r at Chebyshev points of |r| ≤ 1/2, the number whose addition rounds
-/// to an integer, the exponent's place.
+/// What the two precisions differ in: (2^r - 1) / r at Chebyshev points of |r| ≤ 1/2, the exponent's place and bias, and
+/// the number whose addition rounds to an integer and leaves that, biased, in the low bits.
 template <class A>
 struct Exp2Constants;
 template <>
 struct Exp2Constants<float> {  // 5e-9 from 2^r before rounding
   static constexpr float coefficients[] = {1.54531629e-4f, 1.33908634e-3f, 9.61808256e-3f,
                                            5.55035711e-2f, 2.40226508e-1f, 6.93147188e-1f};
-  static constexpr float shift = 12582912.0f;
-  static constexpr std::int32_t shift_bits = 0x4b400000;
+  static constexpr float shift = 12582912.0f + 127;
   static constexpr std::int32_t bias = 127;
   static constexpr int mantissa = 23;
 };
 template <>
 struct Exp2Constants<double> {  // 9e-18 from 2^r before rounding
-  static constexpr double coefficients[] = {4.45496059818651839e-10, 7.0725859492692237e-9,   1.01780624458457735e-7,
-                                            1.32154425879216897e-6,  1.52527338298361184e-5,  1.54035304417360502e-4,
-                                            1.33335581464169353e-3,  9.61812910760688853e-3,  5.55041086648215843e-2,
+  static constexpr double coefficients[] = {4.45496059818651839e-10, 7.0725859492692237e-9,  1.01780624458457735e-7,
+                                            1.32154425879216897e-6,  1.52527338298361184e-5, 1.54035304417360502e-4,
+                                            1.33335581464169353e-3,  9.61812910760688853e-3, 5.55041086648215843e-2,
                                             2.40226506959100982e-1,  6.93147180559945309e-1};
-  static constexpr double shift = 6755399441055744.0;
-  static constexpr std::int64_t shift_bits = 0x4338000000000000;
+  static constexpr double shift = 6755399441055744.0 + 1023;
   static constexpr std::int64_t bias = 1023;
   static constexpr int mantissa = 52;
 };
 
-/// 2^x; relative error at most 2 units in the last place where the result is a normal number, 0 below; NaN gives NaN,
-/// and x beyond the largest exponent counts as that.
+/// 2^r for |r| ≤ 1/2.
+template <class A>
+[[gnu::always_inline]] inline Vec<A> exp2_near_zero(Vec<A> r) {
+  using C = Exp2Constants<A>;
+  Vec<A> p = splat(C::coefficients[0]);
+  unrolled<std::size(C::coefficients) - 1>([&](auto i)
+                                               RONDO_INLINE_LAMBDA { p = p * r + splat(C::coefficients[i + 1]); });
+  return p * r + splat(A{1});
+}
+
+/// 2^x; relative error at most 2 units in the last place where the result is a normal number; below, 0 or the denormal;
+/// NaN gives NaN, and x beyond the largest exponent counts as that or gives infinity.
 template <class A>
 [[gnu::always_inline]] inline Vec<A> exp2_of(Vec<A> x) {
+#if defined(__AVX512F__) && RONDO_HOST_VECTOR_BYTES == 64
+  const Vec<A> whole = nearest_integers<A>(x);
+  const Vec<A> r = x - whole;  // of -inf: NaN, which scaling by 2^-inf makes 0
+  return scaled_by_powers<A>(exp2_near_zero<A>(r), whole);
+#else
   using C = Exp2Constants<A>;
   const Vec<A> lowest = splat(static_cast<A>(1 - C::bias));
   const Vec<A> highest = splat(static_cast<A>(C::bias));
   const Vec<A> shift = splat(C::shift);
-  Vec<A> clamped = x < lowest ? lowest : x;
-  clamped = clamped > highest ? highest : clamped;
+  Vec<A> clamped = lowest > x ? lowest : x;
+  clamped = highest < clamped ? highest : clamped;
   const Vec<A> shifted = clamped + shift;
-  const Vec<A> r = clamped - (shifted - shift);
-  Vec<A> p = splat(C::coefficients[0]);
-  unrolled<std::size(C::coefficients) - 1>(
-      [&](auto i) RONDO_INLINE_LAMBDA { p = p * r + splat(C::coefficients[i + 1]); });
-  p = p * r + splat(A{1});
-  const Ints<A> exponent = (std::bit_cast<Ints<A>>(shifted) - (C::shift_bits - C::bias)) << C::mantissa;
+  const Vec<A> p = exp2_near_zero<A>(clamped - (shifted - shift));
+  const Ints<A> exponent = std::bit_cast<Ints<A>>(shifted) << C::mantissa;
   return x < lowest ? Vec<A>{} : p * std::bit_cast<Vec<A>>(exponent);
+#endif
 }
 
 }  // namespace RONDO_HOST_NAMESPACE

@@ -4,6 +4,7 @@
 
 #include <rondo/kernel/concept.hpp>
 #include <rondo/kernel/host/exp2.hpp>
+#include <rondo/kernel/host/rows.hpp>
 #include <rondo/kernel/host/score_block.hpp>
 #include <rondo/kernel/host/wire.hpp>
 #include <rondo/kernel/host/work.hpp>
@@ -14,9 +15,19 @@
 namespace rondo::host {
 inline namespace RONDO_HOST_NAMESPACE {
 
-/// Queries that stay in cache together, and keys whose scores do.
-inline constexpr int query_block = vector_bytes == 64 ? 48 : 96;
+/// Keys whose scores stay in the first-level cache with a group of queries.
 inline constexpr int key_block = 256;
+/// Most queries of a block.
+inline constexpr int most_queries = 192;
+
+/// Queries of a block: as many as leave most of 1 MiB of second-level cache to the keys and values that pass.
+template <class A>
+constexpr int query_block(int head_dim) {
+  constexpr int step = 48;  // whole groups of rows
+  static_assert(step % tile_rows == 0 && most_queries % step == 0);
+  const int fitting = (1 << 18) / (2 * static_cast<int>(sizeof(A)) * padded_dim<A>(head_dim));
+  return std::clamp(fitting / step * step, step, most_queries);
+}
 
 /// m' = max(m, max s);  acc' = acc·2^(m - m') + Σ 2^(s - m')·v;  l likewise, block of keys by block of keys. One call
 /// folds a whole piece into the state of one block of queries of one head.
@@ -24,13 +35,11 @@ template <class T, class A, ProblemType P, class Space>
 class ForwardBlock {
  public:
   using Scores = ScoreTile<P, A>;
-  static constexpr int groups = query_block / tile_rows;
-
   static std::size_t scratch_bytes(const Shape& shape) {
-    const int columns = padded_dim<A>(shape.head_dim);
-    return Scratch::bytes<A>(query_block * shape.head_dim) + Scratch::bytes<A>(query_block * columns) +
-           Scratch::bytes<A>(query_block * key_block) + 2 * Scratch::bytes<Vec<A>>(query_block) +
-           2 * Scratch::bytes<A>(query_block) + Scratch::bytes<IndexRange>(query_block);
+    const int rows = query_block<A>(shape.head_dim);
+    return Scratch::bytes<A>(rows * shape.head_dim) + Scratch::bytes<A>(rows * padded_dim<A>(shape.head_dim)) +
+           Scratch::bytes<A>(tile_rows * key_block) + Scratch::bytes<Vec<A>>(rows) +
+           Scratch::bytes<A>(rows / tile_rows * group_lanes) + Scratch::bytes<IndexRange>(rows);
   }
 
   ForwardBlock(const P& problem, const Shape& shape, int b, int head, const Run& queries, const Run& keys,
@@ -42,20 +51,20 @@ class ForwardBlock {
         keys_(keys),
         layout_(layout),
         scores_(problem, b, head),
-        block_{scores_, queries_, keys_, nullptr} {
+        block_{scores_, queries_, keys_, nullptr},
+        slope_(scores_),
+        rows_(query_block<A>(shape.head_dim)) {
     const int kv_head = head / (shape.heads / shape.kv_heads);
     k_ = layout.key_panels(wire, b, kv_head);
     v_ = layout.columns(wire, b, kv_head);
     flags_ = layout.flags(wire, b, kv_head);
     columns_ = padded_dim<A>(shape.head_dim);
-    q_ = scratch.array<A>(query_block * shape.head_dim);
-    acc_ = scratch.array<A>(query_block * columns_);
-    s_ = scratch.array<A>(query_block * key_block);
-    best_ = scratch.array<Vec<A>>(query_block);
-    l_ = scratch.array<Vec<A>>(query_block);
-    m_ = scratch.array<A>(query_block);
-    factor_ = scratch.array<A>(query_block);
-    ranges_ = scratch.array<IndexRange>(query_block);
+    q_ = scratch.array<A>(rows_ * shape.head_dim);
+    acc_ = scratch.array<A>(rows_ * columns_);
+    s_ = scratch.array<A>(tile_rows * key_block);
+    l_ = scratch.array<Vec<A>>(rows_);
+    m_ = scratch.array<A>(rows_ / tile_rows * group_lanes);
+    ranges_ = scratch.array<IndexRange>(rows_);
     block_.ranges = ranges_;
   }
 
@@ -63,112 +72,154 @@ class ForwardBlock {
   void fold(const Tensor<const T, 4, Space>& q, const SoftmaxState<A, Space>& state, std::int64_t row, bool first) {
     if (!first && scores_.coverage(queries_, keys_) == Coverage::none) return;
     load(q, state, row, first);
-    find_ranges(scores_, queries_, keys_, query_block, ranges_);
+    find_ranges(scores_, queries_, keys_, rows_, ranges_);
     for (std::int64_t key = 0; key < keys_.count; key += key_block) {
       const auto count = static_cast<int>(std::min<std::int64_t>(key_block, layout_.padded_tokens() - key));
-      const Coverage coverage = block_.coverage(0, queries_.count, key, std::min<std::int64_t>(count, keys_.count - key));
+      const Coverage coverage =
+          block_.coverage(0, queries_.count, key, std::min<std::int64_t>(count, keys_.count - key));
       if (coverage != Coverage::none) fold_keys(key, count, coverage);
     }
     store(state, row);
   }
 
  private:
+  /// m, and what else there is one of per row, lies in whole vectors for each group of rows.
+  static constexpr int group_lanes = round_up(tile_rows, width<A>);
+
   /// Columns [begin, end) of the score block that a group of rows has something to see in.
   struct Columns {
     int begin = 0, end = 0;
   };
 
+  /// What the rest of a group's rows need of its scores: the largest of each row, in every lane's share.
+  struct Largest {
+    Vec<A> of[group_lanes];
+  };
+  /// By how much each row's sums shrink as its maximum moves.
+  struct Factors {
+    alignas(64) A of[group_lanes];
+  };
+
   void fold_keys(std::int64_t key, int count, Coverage coverage) {
     for (int group = 0; group * tile_rows < queries_.count; ++group) {
       const int row = group * tile_rows;
-      const Columns seen = score(row, key, count, coverage);
+      Largest largest;
+      const Columns seen = score(row, key, count, coverage, largest);
       if (seen.begin == seen.end) continue;
-      for (int r = row; r < row + tile_rows; ++r) exponentiate(r, seen);
-      accumulate(row, key, seen);
+      const Factors factors = move_maxima(m_ + group * group_lanes, largest);
+      exponentiate(group, seen, factors);
+      accumulate(row, key, seen, factors);
     }
   }
 
-  /// Scores of one group of rows, and the largest of each row.
-  Columns score(int row, std::int64_t key, int count, Coverage block_coverage) {
-    for (int r = row; r < row + tile_rows; ++r) best_[r] = splat(nothing());
+  /// Inner products (of score functions: base-2 scores) of one group of rows, and the largest of each row.
+  Columns score(int row, std::int64_t key, int count, Coverage block_coverage, Largest& largest) {
+    for (Vec<A>& x : largest.of) x = splat(nothing());
     Columns seen{count, 0};
-    const bool whole = block_coverage == Coverage::all && key + count <= keys_.count && row + tile_rows <= queries_.count;
+    const bool whole =
+        block_coverage == Coverage::all && key + count <= keys_.count && row + tile_rows <= queries_.count;
     for (int column = 0; column < count; column += panel<A>) {
       const Coverage coverage = whole ? Coverage::all : block_.coverage(row, tile_rows, key + column, panel<A>);
-      if (coverage == Coverage::none) {
-        hide(row, column);
-        continue;
-      }
-      seen = {std::min(seen.begin, column), column + panel<A>};
-      Sums<A, 2> sums;
-      clear(sums);
-      multiply(sums, q_ + row * shape_.head_dim, shape_.head_dim, 1, k_ + (key + column) * shape_.head_dim, panel<A>,
-               shape_.head_dim);
       if (coverage == Coverage::all) {
-        keep<false>(sums, row, column, key);
+        score_tile<2, false>(row, key, column, largest);
+        seen = {std::min(seen.begin, column), column + panel<A>};
+      } else if (coverage == Coverage::none) {
+        hide(column, panel<A>);
+      } else if (block_.coverage(row, tile_rows, key + column + width<A>, width<A>) == Coverage::none) {
+        score_tile<1, true>(row, key, column, largest);
+        hide(column + width<A>, width<A>);
+        seen = {std::min(seen.begin, column), column + width<A>};
       } else {
-        keep<true>(sums, row, column, key);
+        score_tile<2, true>(row, key, column, largest);
+        seen = {std::min(seen.begin, column), column + panel<A>};
       }
     }
     return seen.end == 0 ? Columns{} : seen;
   }
 
-  void hide(int row, int column) {
-    for (int r = row; r < row + tile_rows; ++r) {
-      for (int half = 0; half < 2; ++half) rondo::host::store(at(r, column + half * width<A>), splat(nothing()));
-    }
+  void hide(int column, int count) {
+    for (int r = 0; r < tile_rows; ++r) std::fill_n(s_ + r * key_block + column, count, nothing());
   }
 
-  template <bool Masked>
-  [[gnu::always_inline]] void keep(const Sums<A, 2>& sums, int row, int column, std::int64_t key) {
+  /// \tparam Vectors  of keys, from the beginning of a panel
+  template <int Vectors, bool Masked>
+  [[gnu::always_inline]] void score_tile(int row, std::int64_t key, int column, Largest& largest) {
+    Sums<A, Vectors> sums;
+    clear(sums);
+    multiply(sums, q_ + row * shape_.head_dim, shape_.head_dim, 1, k_ + (key + column) * shape_.head_dim, panel<A>,
+             shape_.head_dim);
+    A* const to = s_ + column;
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
-      unrolled<2>([&](auto half) RONDO_INLINE_LAMBDA {
-        const int to = column + half * width<A>;
-        Vec<A> s = block_.base2(sums.at[r][half], row + r, key + to);
-        if constexpr (Masked) s = block_.visible(row + r, key + to) ? s : splat(nothing());
-        rondo::host::store(at(row + r, to), s);
-        best_[row + r] = maximum<A>(s, best_[row + r]);
+      unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
+        Vec<A> s = sums.at[r][half];
+        if constexpr (!Scores::plain) s = block_.base2(s, row + r, key + column + half * width<A>);
+        if constexpr (Masked) s = block_.visible(row + r, key + column + half * width<A>) ? s : splat(nothing());
+        rondo::host::store(to + r * key_block + half * width<A>, s);
+        largest.of[r] = maximum<A>(s, largest.of[r]);
       });
     });
   }
 
-  /// Scores of a row become 2^(s - m'), and l moves on. acc follows in accumulate, by the factor.
-  void exponentiate(int r, Columns seen) {
-    const A before = m_[r];
-    const A largest_here = largest<A>(best_[r]);
-    const A now = largest_here > before ? largest_here : before;
-    const A reference = rondo::detail::finite_maximum(now);
-    factor_[r] = before == now ? A{1} : rondo::detail::exp2(before - reference);
-    m_[r] = now;
-    Vec<A> sum = l_[r] * splat(factor_[r]);
-    const Vec<A> subtract = splat(reference);
-    for (int column = seen.begin; column < seen.end; column += width<A>) {
-      const Vec<A> p = exp2_of<A>(rondo::host::load<A>(at(r, column)) - subtract);
-      rondo::host::store(at(r, column), p);
-      sum += p;
+  /// m' = max(m, max s) of a group of rows; returns 2^(m - m').
+  Factors move_maxima(A* m, Largest& largest) const {
+    Factors factors;
+    for (int lane = 0; lane < group_lanes; lane += width<A>) {
+      const Vec<A> here = slope_.of(largest_of_rows<A>(largest.of + lane));
+      const Vec<A> before = rondo::host::load<A>(m + lane);
+      const Vec<A> now = maximum<A>(here, before);
+      rondo::host::store(m + lane, now);
+      rondo::host::store(factors.of + lane, exp2_of<A>(before - finite(now)));
     }
-    l_[r] = sum;
+    return factors;
   }
 
-  void accumulate(int row, std::int64_t key, Columns seen) {
-    if (must_not_touch_masked(row, key, seen)) return accumulate_one_by_one(row, key, seen);
+  /// Scores of a group become 2^(s - m'), and l moves on. acc follows in accumulate, by the factors.
+  void exponentiate(int group, Columns seen, const Factors& factors) {
+    alignas(64) A references[group_lanes];
+    for (int lane = 0; lane < group_lanes; lane += width<A>) {
+      rondo::host::store(references + lane, finite(rondo::host::load<A>(m_ + group * group_lanes + lane)));
+    }
+    for (int r = 0; r < tile_rows; ++r) {
+      A* const s = s_ + r * key_block;
+      Vec<A> sum = l_[group * tile_rows + r] * splat(factors.of[r]);
+      const Vec<A> reference = splat(references[r]);
+      for (int column = seen.begin; column < seen.end; column += width<A>) {
+        const Vec<A> p = exp2_of<A>(slope_.above(rondo::host::load<A>(s + column), reference));
+        rondo::host::store(s + column, p);
+        sum += p;
+      }
+      l_[group * tile_rows + r] = sum;
+    }
+  }
+
+  void accumulate(int row, std::int64_t key, Columns seen, const Factors& factors) {
+    if (must_not_touch_masked(row, key, seen)) return accumulate_one_by_one(row, key, seen, factors);
+    const int end = last_seen(row, key, seen);
     for_column_tiles<A>(columns_, [&](int column, auto vectors) RONDO_INLINE_LAMBDA {
+      A* const acc = acc_ + row * columns_ + column;
       Sums<A, vectors> sums;
       unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
-        const Vec<A> factor = splat(factor_[row + r]);
+        const Vec<A> factor = splat(factors.of[r]);
         unrolled<vectors>([&](auto c) RONDO_INLINE_LAMBDA {
-          sums.at[r][c] = rondo::host::load<A>(acc_ + (row + r) * columns_ + column + c * width<A>) * factor;
+          sums.at[r][c] = rondo::host::load<A>(acc + r * columns_ + c * width<A>) * factor;
         });
       });
       const int stride = layout_.column_stride(column);
-      multiply(sums, at(row, seen.begin), key_block, 1, v_ + layout_.column_tile(column) + (key + seen.begin) * stride,
-               stride, seen.end - seen.begin);
+      multiply(sums, s_ + seen.begin, key_block, 1, v_ + layout_.column_tile(column) + (key + seen.begin) * stride,
+               stride, end - seen.begin);
       unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
-        unrolled<vectors>([&](auto c) RONDO_INLINE_LAMBDA {
-          rondo::host::store(acc_ + (row + r) * columns_ + column + c * width<A>, sums.at[r][c]);
-        });
+        unrolled<vectors>(
+            [&](auto c) RONDO_INLINE_LAMBDA { rondo::host::store(acc + r * columns_ + c * width<A>, sums.at[r][c]); });
       });
     });
+  }
+
+  /// The end of the columns in which a row of the group sees something: behind it all p are 0.
+  int last_seen(int row, std::int64_t key, Columns seen) const {
+    if constexpr (!Scores::has_intervals) return seen.end;
+    std::int64_t end = 0;
+    for (int r = row; r < row + tile_rows; ++r) end = std::max<std::int64_t>(end, ranges_[r].end - key);
+    return static_cast<int>(std::clamp<std::int64_t>(end, seen.begin, seen.end));
   }
 
   /// A value that is not finite would turn a masked score's zero into NaN.
@@ -182,15 +233,16 @@ class ForwardBlock {
     return false;
   }
 
-  void accumulate_one_by_one(int row, std::int64_t key, Columns seen) {
+  void accumulate_one_by_one(int row, std::int64_t key, Columns seen, const Factors& factors) {
     for (int r = row; r < std::min(row + tile_rows, static_cast<int>(queries_.count)); ++r) {
       for (int d = 0; d < shape_.head_dim; ++d) {
         const int tile = d / panel<A> * panel<A>;
         const int stride = layout_.column_stride(tile);
-        A sum = acc_[r * columns_ + d] * factor_[r];
+        A sum = acc_[r * columns_ + d] * factors.of[r - row];
         for (int column = seen.begin; column < seen.end; ++column) {
           if (!block_.sees(r, key + column)) continue;
-          sum += *at(r, column) * static_cast<A>(v_[layout_.column_tile(tile) + (key + column) * stride + d - tile]);
+          sum += s_[(r - row) * key_block + column] *
+                 static_cast<A>(v_[layout_.column_tile(tile) + (key + column) * stride + d - tile]);
         }
         acc_[r * columns_ + d] = sum;
       }
@@ -199,29 +251,33 @@ class ForwardBlock {
 
   void load(const Tensor<const T, 4, Space>& q, const SoftmaxState<A, Space>& state, std::int64_t row, bool first) {
     const int dim = shape_.head_dim;
-    for (int r = 0; r < query_block; ++r) {
+    std::fill_n(m_, rows_ / tile_rows * group_lanes, nothing());
+    for (int r = 0; r < rows_; ++r) {
       const bool real = r < queries_.count;
       const bool held = real && !first;
-      m_[r] = held ? state.m(b_, head_, row + r) : nothing();
       l_[r] = Vec<A>{};
-      l_[r][0] = held ? state.l(b_, head_, row + r) : A{0};
-      for (int d = 0; d < dim; ++d) q_[r * dim + d] = real ? static_cast<A>(q(b_, row + r, head_, d)) : A{0};
-      for (int d = 0; d < columns_; ++d) {
-        acc_[r * columns_ + d] = held && d < dim ? state.acc(b_, row + r, head_, d) : A{0};
+      if (held) {
+        m_of(r) = state.m(b_, head_, row + r);
+        l_[r][0] = state.l(b_, head_, row + r);
       }
+      load_row(q_ + r * dim, dim, real ? row_of(q, b_, row + r, head_) : Row<const T>{});
+      slope_.prepare(q_ + r * dim, dim);
+      load_row(acc_ + r * columns_, columns_, held ? row_of(state.acc, b_, row + r, head_) : Row<A>{});
     }
   }
 
-  void store(const SoftmaxState<A, Space>& state, std::int64_t row) const {
+  void store(const SoftmaxState<A, Space>& state, std::int64_t row) {
     for (int r = 0; r < queries_.count; ++r) {
-      state.m(b_, head_, row + r) = m_[r];
+      state.m(b_, head_, row + r) = m_of(r);
       state.l(b_, head_, row + r) = total<A>(l_[r]);
-      for (int d = 0; d < shape_.head_dim; ++d) state.acc(b_, row + r, head_, d) = acc_[r * columns_ + d];
+      store_row(row_of(state.acc, b_, row + r, head_), acc_ + r * columns_);
     }
   }
 
-  A* at(int row, int column) const { return s_ + row * key_block + column; }
+  A& m_of(int r) { return m_[r / tile_rows * group_lanes + r % tile_rows]; }
   static constexpr A nothing() { return rondo::detail::minus_infinity<A>; }
+  /// m, or 0 for rows that have seen no key yet, so that s - m is never inf - inf.
+  static Vec<A> finite(Vec<A> m) { return m == splat(nothing()) ? Vec<A>{} : m; }
 
   Shape shape_;
   int b_;
@@ -231,6 +287,8 @@ class ForwardBlock {
   WireLayout<T, A> layout_;
   Scores scores_;
   ScoreBlock<A, Scores> block_;
+  ScoreSlope<A, Scores> slope_;
+  int rows_;  ///< queries of a full block
   const T* k_;
   const T* v_;
   const std::uint8_t* flags_;
@@ -238,10 +296,8 @@ class ForwardBlock {
   A* q_;
   A* acc_;
   A* s_;
-  Vec<A>* best_;
   Vec<A>* l_;
   A* m_;
-  A* factor_;
   IndexRange* ranges_;
 };
 

@@ -7,6 +7,7 @@
 
 #include <rondo/kernel/concept.hpp>
 #include <rondo/kernel/host/exp2.hpp>
+#include <rondo/kernel/host/rows.hpp>
 #include <rondo/kernel/host/score_block.hpp>
 #include <rondo/kernel/host/wire.hpp>
 #include <rondo/kernel/host/work.hpp>
@@ -19,17 +20,30 @@ namespace rondo::host {
 inline namespace RONDO_HOST_NAMESPACE {
 
 /// Queries whose p and ds are held at a time.
-inline constexpr int gradient_queries = 48;
+inline constexpr int gradient_queries = 96;
 /// Most keys of a block.
 inline constexpr int most_gradient_keys = 384;
 
-/// Keys of a block: as many as let their packed forms and their gradients fill most of 1 MiB of second-level cache.
+/// Keys of a block: as many as let its scratch memory fit 1 MiB of second-level cache; p and ds, the gradients of keys and
+/// values, and the rows of queries and of grad_out take nearly all of that. Packed keys and values pass through.
 template <class A>
 constexpr int gradient_keys(int head_dim) {
   constexpr int step = 96;  // whole panels and whole groups of rows
   static_assert(step % tile_rows == 0 && step % panel<A> == 0 && most_gradient_keys % step == 0);
-  const int fitting = (1 << 20) / (5 * static_cast<int>(sizeof(A)) * padded_dim<A>(head_dim));
+  const int bytes_of_row = 2 * static_cast<int>(sizeof(A)) * padded_dim<A>(head_dim);
+  const int bytes_of_key = bytes_of_row + 2 * static_cast<int>(sizeof(A)) * gradient_queries;
+  constexpr int others = 24 << 10;
+  const int fitting = ((1 << 20) - others - gradient_queries * bytes_of_row) / bytes_of_key;
   return std::clamp(fitting / step * step, step, most_gradient_keys);
+}
+
+/// Elements from row to row of p and ds: an odd number of cache lines, so that a column's elements spread over all of the
+/// cache's sets.
+template <class A>
+constexpr int gradient_stride(int head_dim) {
+  constexpr int line = 64 / static_cast<int>(sizeof(A));
+  static_assert(96 % (2 * line) == 0);
+  return gradient_keys<A>(head_dim) + line;
 }
 
 /// What the backward pass reads.
@@ -56,7 +70,8 @@ class GradientBlock {
   static std::size_t scratch_bytes(const Shape& shape) {
     const int columns = padded_dim<A>(shape.head_dim);
     const int keys = gradient_keys<A>(shape.head_dim);
-    return 2 * Scratch::bytes<A>(gradient_queries * columns) + 2 * Scratch::bytes<A>(gradient_queries * keys) +
+    return 2 * Scratch::bytes<A>(gradient_queries * columns) +
+           2 * Scratch::bytes<A>(gradient_queries * gradient_stride<A>(shape.head_dim)) +
            2 * Scratch::bytes<A>(keys * columns) + 3 * Scratch::bytes<A>(gradient_queries) +
            Scratch::bytes<IndexRange>(gradient_queries);
   }
@@ -67,8 +82,9 @@ class GradientBlock {
         b_(b),
         kv_head_(kv_head),
         first_key_(first_key),
-        ld_(gradient_keys<A>(in.shape.head_dim)),
-        count_(static_cast<int>(std::min<std::int64_t>(ld_, in.keys.count - first_key))),
+        block_keys_(gradient_keys<A>(in.shape.head_dim)),
+        stride_(gradient_stride<A>(in.shape.head_dim)),
+        count_(static_cast<int>(std::min<std::int64_t>(block_keys_, in.keys.count - first_key))),
         columns_(padded_dim<A>(in.shape.head_dim)),
         layout_(layout),
         k_panels_(layout.key_panels(wire, b, kv_head)),
@@ -77,16 +93,16 @@ class GradientBlock {
         flags_(layout.flags(wire, b, kv_head)),
         q_(scratch.array<A>(gradient_queries * columns_)),
         grad_out_(scratch.array<A>(gradient_queries * columns_)),
-        p_(scratch.array<A>(gradient_queries * ld_)),
-        ds_(scratch.array<A>(gradient_queries * ld_)),
-        grad_k_(scratch.array<A>(ld_ * columns_)),
-        grad_v_(scratch.array<A>(ld_ * columns_)),
+        p_(scratch.array<A>(gradient_queries * stride_)),
+        ds_(scratch.array<A>(gradient_queries * stride_)),
+        grad_k_(scratch.array<A>(block_keys_ * columns_)),
+        grad_v_(scratch.array<A>(block_keys_ * columns_)),
         lse2_(scratch.array<A>(gradient_queries)),
         lse2_low_(scratch.array<A>(gradient_queries)),
         delta_(scratch.array<A>(gradient_queries)),
         ranges_(scratch.array<IndexRange>(gradient_queries)) {
-    std::fill_n(grad_k_, ld_ * columns_, A{0});
-    std::fill_n(grad_v_, ld_ * columns_, A{0});
+    std::fill_n(grad_k_, block_keys_ * columns_, A{0});
+    std::fill_n(grad_v_, block_keys_ * columns_, A{0});
   }
 
   /// Whether the queries [row, row + count) of a head see any of these keys.
@@ -106,7 +122,7 @@ class GradientBlock {
     const int row_groups = (here + tile_rows - 1) / tile_rows;
     for (int group = 0; group < row_groups; ++group) {
       for (int column = 0; column < count_; column += panel<A>) {
-        tile(block, scores, group * tile_rows, column, cover(block, group, column));
+        tile(block, group * tile_rows, column, cover(block, group, column));
       }
     }
     add_to_keys(block, row_groups);
@@ -115,11 +131,13 @@ class GradientBlock {
 
   /// Adds the sums to the piece's gradients.
   void store(const Tensor<A, 4, Space>& grad_k, const Tensor<A, 4, Space>& grad_v) const {
+    const Vec<A> scale = splat(static_cast<A>(in_.problem.scale));
+    for (int at = 0; at < count_ * columns_; at += width<A>) {
+      rondo::host::store(grad_k_ + at, rondo::host::load<A>(grad_k_ + at) * scale);
+    }
     for (int key = 0; key < count_; ++key) {
-      A* to_k = &grad_k(b_, first_key_ + key, kv_head_, 0);
-      A* to_v = &grad_v(b_, first_key_ + key, kv_head_, 0);
-      for (int d = 0; d < in_.shape.head_dim; ++d) to_k[d * grad_k.stride(3)] += grad_k_[key * columns_ + d];
-      for (int d = 0; d < in_.shape.head_dim; ++d) to_v[d * grad_v.stride(3)] += grad_v_[key * columns_ + d];
+      add_row(row_of(grad_k, b_, first_key_ + key, kv_head_), grad_k_ + key * columns_);
+      add_row(row_of(grad_v, b_, first_key_ + key, kv_head_), grad_v_ + key * columns_);
     }
   }
 
@@ -127,20 +145,14 @@ class GradientBlock {
   using Block = ScoreBlock<A, Scores>;
 
   void load(int head, std::int64_t row, int here) {
-    const int dim = in_.shape.head_dim;
     for (int r = 0; r < gradient_queries; ++r) {
-      A* q = q_ + r * columns_;
-      A* grad_out = grad_out_ + r * columns_;
-      std::fill_n(q, columns_, A{0});
-      std::fill_n(grad_out, columns_, A{0});
+      const bool real = r < here;
+      load_row(q_ + r * columns_, columns_, real ? row_of(in_.q, b_, row + r, head) : Row<const T>{});
+      load_row(grad_out_ + r * columns_, columns_, real ? row_of(in_.grad_out, b_, row + r, head) : Row<const T>{});
       lse2_[r] = -rondo::detail::minus_infinity<A>;
       lse2_low_[r] = A{0};
       delta_[r] = A{0};
-      if (r >= here) continue;
-      const T* from_q = &in_.q(b_, row + r, head, 0);
-      const T* from_grad_out = &in_.grad_out(b_, row + r, head, 0);
-      for (int d = 0; d < dim; ++d) q[d] = static_cast<A>(from_q[d * in_.q.stride(3)]);
-      for (int d = 0; d < dim; ++d) grad_out[d] = static_cast<A>(from_grad_out[d * in_.grad_out.stride(3)]);
+      if (!real) continue;
       // Where nothing was seen, lse = -inf and every p must be 0: s - inf.
       const A lse = in_.lse(b_, head, row + r);
       if (lse != rondo::detail::minus_infinity<A>) {
@@ -165,47 +177,58 @@ class GradientBlock {
     return coverage_[static_cast<std::size_t>(group)][static_cast<std::size_t>(column / panel<A>)];
   }
 
-  void tile(const Block& block, const Scores& scores, int row, int column, Coverage coverage) {
-    if (coverage == Coverage::none) {
-      for (int r = row; r < row + tile_rows; ++r) {
-        std::fill_n(p_ + r * ld_ + column, panel<A>, A{0});
-        std::fill_n(ds_ + r * ld_ + column, panel<A>, A{0});
-      }
-    } else if (coverage == Coverage::all) {
-      tile_of<false>(block, scores, row, column);
+  void tile(const Block& block, int row, int column, Coverage coverage) {
+    if (coverage == Coverage::all) {
+      tile_of<2, false>(block, row, column);
+    } else if (coverage == Coverage::none) {
+      hide(row, column, panel<A>);
+    } else if (block.coverage(row, tile_rows, first_key_ + column + width<A>, width<A>) == Coverage::none) {
+      tile_of<1, true>(block, row, column);
+      hide(row, column + width<A>, width<A>);
     } else {
-      tile_of<true>(block, scores, row, column);
+      tile_of<2, true>(block, row, column);
     }
   }
 
-  /// p and ds of a group of rows and a panel of keys.
-  template <bool Masked>
-  void tile_of(const Block& block, const Scores& scores, int row, int column) {
+  void hide(int row, int column, int count) {
+    for (int r = row; r < row + tile_rows; ++r) {
+      std::fill_n(p_ + r * stride_ + column, count, A{0});
+      std::fill_n(ds_ + r * stride_ + column, count, A{0});
+    }
+  }
+
+  /// p and ds / scale of a group of rows and a panel of keys, or half of one.
+  template <int Vectors, bool Masked>
+  void tile_of(const Block& block, int row, int column) {
     const std::int64_t key = first_key_ + column;
     const int dim = in_.shape.head_dim;
-    Sums<A, 2> sums;
+    const int stride = stride_;
+    A* const p_tile = p_ + row * stride + column;
+    A* const ds_tile = ds_ + row * stride + column;
+    Sums<A, Vectors> sums;
     clear(sums);
     multiply(sums, q_ + row * columns_, columns_, 1, k_panels_ + key * dim, panel<A>, dim);
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
-      unrolled<2>([&](auto half) RONDO_INLINE_LAMBDA {
-        const int to = (row + r) * ld_ + column + half * width<A>;
+      unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
         const Vec<A> dots = sums.at[r][half];
-        if constexpr (!Scores::plain) rondo::host::store(ds_ + to, dots);
+        if constexpr (!Scores::plain) rondo::host::store(ds_tile + r * stride + half * width<A>, dots);
         Vec<A> p = exp2_of<A>(block.above(dots, row + r, key + half * width<A>, lse2_[row + r], lse2_low_[row + r]));
         if constexpr (Masked) p = block.visible(row + r, key + half * width<A>) ? p : Vec<A>{};
-        rondo::host::store(p_ + to, p);
+        rondo::host::store(p_tile + r * stride + half * width<A>, p);
       });
     });
-    clear(sums);
+    unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
+      const Vec<A> start = splat(-delta_[row + r]);
+      unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA { sums.at[r][half] = start; });
+    });
     multiply(sums, grad_out_ + row * columns_, columns_, 1, v_panels_ + key * dim, panel<A>, dim);
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
-      unrolled<2>([&](auto half) RONDO_INLINE_LAMBDA {
-        const int to = (row + r) * ld_ + column + half * width<A>;
-        const Vec<A> p = rondo::host::load<A>(p_ + to);
-        Vec<A> ds = p * (sums.at[r][half] - splat(delta_[row + r])) * splat(scores.scale());
-        if constexpr (!Scores::plain) ds *= block.derivatives(rondo::host::load<A>(ds_ + to), row + r, key + half * width<A>);
+      unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
+        A* const to = ds_tile + r * stride + half * width<A>;
+        Vec<A> ds = rondo::host::load<A>(p_tile + r * stride + half * width<A>) * sums.at[r][half];
+        if constexpr (!Scores::plain) ds *= block.derivatives(rondo::host::load<A>(to), row + r, key + half * width<A>);
         if constexpr (Masked) ds = block.visible(row + r, key + half * width<A>) ? ds : Vec<A>{};
-        rondo::host::store(ds_ + to, ds);
+        rondo::host::store(to, ds);
       });
     });
   }
@@ -237,7 +260,8 @@ class GradientBlock {
     for_column_tiles<A>(columns_, [&](int column, auto vectors) RONDO_INLINE_LAMBDA {
       A* target = sums + key * columns_ + column;
       Sums<A, vectors> tile = load_sums<vectors>(target);
-      multiply(tile, weights + begin * ld_ + key, 1, ld_, values + begin * columns_ + column, columns_, end - begin);
+      multiply(tile, weights + begin * stride_ + key, 1, stride_, values + begin * columns_ + column, columns_,
+               end - begin);
       store_sums<vectors>(target, tile);
     });
   }
@@ -247,15 +271,16 @@ class GradientBlock {
       for (int r = 0; r < block.queries.count; ++r) {
         if (!block.sees(r, first_key_ + key)) continue;
         for (int d = 0; d < columns_; ++d) {
-          grad_v_[key * columns_ + d] += p_[r * ld_ + key] * grad_out_[r * columns_ + d];
-          grad_k_[key * columns_ + d] += ds_[r * ld_ + key] * q_[r * columns_ + d];
+          grad_v_[key * columns_ + d] += p_[r * stride_ + key] * grad_out_[r * columns_ + d];
+          grad_k_[key * columns_ + d] += ds_[r * stride_ + key] * q_[r * columns_ + d];
         }
       }
     }
   }
 
   /// grad_q += ds·k: rows are queries, the depth is the keys they see.
-  void add_to_queries(const Block& block, int head, std::int64_t row, int here, const Tensor<A, 4, Space>& grad_q) const {
+  void add_to_queries(const Block& block, int head, std::int64_t row, int here,
+                      const Tensor<A, 4, Space>& grad_q) const {
     for (int group = 0; group * tile_rows < here; ++group) {
       int begin = count_, end = 0;
       bool poisoned = false;
@@ -277,16 +302,16 @@ class GradientBlock {
         const int stride = layout_.column_stride(column);
         Sums<A, vectors> tile;
         clear(tile);
-        multiply(tile, ds_ + group * tile_rows * ld_ + begin, ld_, 1,
+        multiply(tile, ds_ + group * tile_rows * stride_ + begin, stride_, 1,
                  k_columns_ + layout_.column_tile(column) + (first_key_ + begin) * stride, stride, end - begin);
-        A lines[tile_rows][2 * width<A>];
-        unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
-          unrolled<vectors>([&](auto c) RONDO_INLINE_LAMBDA { rondo::host::store(lines[r] + c * width<A>, tile.at[r][c]); });
-        });
+        const Vec<A> scale = splat(block.scores.scale());
         const int dims = std::min(vectors * width<A>, in_.shape.head_dim - column);
         for (int r = 0; r < rows; ++r) {
-          A* target = &grad_q(b_, row + group * tile_rows + r, head, column);
-          for (int d = 0; d < dims; ++d) target[d * grad_q.stride(3)] += lines[r][d];
+          alignas(64) A line[2 * width<A>];
+          unrolled<vectors>(
+              [&](auto c) RONDO_INLINE_LAMBDA { rondo::host::store(line + c * width<A>, tile.at[r][c] * scale); });
+          A* const to = &grad_q(b_, row + group * tile_rows + r, head, column);
+          add_row(Row<A>{to, static_cast<std::ptrdiff_t>(grad_q.stride(3)), dims}, line);
         }
       });
     }
@@ -302,9 +327,9 @@ class GradientBlock {
         const T* k = k_columns_ + layout_.column_tile(tile) + first_key_ * stride + d - tile;
         A sum{0};
         for (int key = 0; key < count_; ++key) {
-          if (block.sees(r, first_key_ + key)) sum += ds_[r * ld_ + key] * static_cast<A>(k[key * stride]);
+          if (block.sees(r, first_key_ + key)) sum += ds_[r * stride_ + key] * static_cast<A>(k[key * stride]);
         }
-        grad_q(b_, row + r, head, d) += sum;
+        grad_q(b_, row + r, head, d) += sum * block.scores.scale();
       }
     }
   }
@@ -313,14 +338,17 @@ class GradientBlock {
   [[gnu::always_inline]] Sums<A, Columns> load_sums(const A* from) const {
     Sums<A, Columns> sums;
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
-      unrolled<Columns>([&](auto c) RONDO_INLINE_LAMBDA { sums.at[r][c] = rondo::host::load<A>(from + r * columns_ + c * width<A>); });
+      unrolled<Columns>([&](auto c) RONDO_INLINE_LAMBDA {
+        sums.at[r][c] = rondo::host::load<A>(from + r * columns_ + c * width<A>);
+      });
     });
     return sums;
   }
   template <int Columns>
   [[gnu::always_inline]] void store_sums(A* to, const Sums<A, Columns>& sums) const {
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
-      unrolled<Columns>([&](auto c) RONDO_INLINE_LAMBDA { rondo::host::store(to + r * columns_ + c * width<A>, sums.at[r][c]); });
+      unrolled<Columns>(
+          [&](auto c) RONDO_INLINE_LAMBDA { rondo::host::store(to + r * columns_ + c * width<A>, sums.at[r][c]); });
     });
   }
 
@@ -328,8 +356,9 @@ class GradientBlock {
   int b_;
   int kv_head_;
   std::int64_t first_key_;
-  int ld_;     ///< keys of a full block: the distance from row to row of p and ds
-  int count_;  ///< keys of this block
+  int block_keys_;  ///< keys of a full block
+  int stride_;      ///< elements from row to row of p and ds
+  int count_;       ///< keys of this block
   int columns_;
   WireLayout<T, A> layout_;
   const T* k_panels_;

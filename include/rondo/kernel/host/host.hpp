@@ -5,7 +5,6 @@
 #include <rondo/kernel/concept.hpp>
 #include <rondo/kernel/host/forward.hpp>
 #include <rondo/kernel/host/gradient.hpp>
-#include <rondo/kernel/portable/portable.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -53,7 +52,7 @@ class host_kernel {
     const auto tokens = static_cast<std::int64_t>(k.extent(1));
     const WireLayout<T, A> layout(shape, pass, tokens);
     const std::int64_t items = layout.panels() * shape.batch * shape.kv_heads;
-    for_items("rondo::pack", exec, items, 64, [&](std::int64_t item, Scratch) {
+    for_items("rondo::pack", exec, items, 0, [&](std::int64_t item, Scratch) {
       const std::int64_t index = item % layout.panels();
       const int kv_head = static_cast<int>(item / layout.panels() % shape.kv_heads);
       const int b = static_cast<int>(item / layout.panels() / shape.kv_heads);
@@ -65,16 +64,13 @@ class host_kernel {
       };
       std::uint8_t flags = 0;
       const auto into_panel = [&](T* panels, const SourceRows<T>& rows, std::uint8_t flag) {
-        T* target = panels + first * shape.head_dim;
-        pack_panel<A>(target, rows);
-        if (!all_finite<A>(target, panel<A> * shape.head_dim)) flags |= flag;
+        if (!pack_panel<A>(panels + first * shape.head_dim, rows)) flags |= flag;
       };
       const auto into_columns = [&](const SourceRows<T>& rows, std::uint8_t flag) {
         for (int d = 0; d < padded_dim<A>(shape.head_dim); d += panel<A>) {
           const int columns = layout.column_stride(d);
           T* target = layout.columns(wire.data(), b, kv_head) + layout.column_tile(d) + first * columns;
-          pack_rows<A>(target, rows, d, columns);
-          if (!all_finite<A>(target, panel<A> * columns)) flags |= flag;
+          if (!pack_rows<A>(target, rows, d, columns)) flags |= flag;
         }
       };
       into_panel(layout.key_panels(wire.data(), b, kv_head), rows_of(k), key_not_finite);
@@ -82,7 +78,7 @@ class host_kernel {
         into_columns(rows_of(v), value_not_finite);
       } else {
         into_panel(layout.value_panels(wire.data(), b, kv_head), rows_of(v), value_not_finite);
-        into_columns(rows_of(k), key_not_finite);
+        into_columns(rows_of(k), 0);
       }
       layout.flags(wire.data(), b, kv_head)[index] = flags;
     });
@@ -96,15 +92,16 @@ class host_kernel {
             const SoftmaxState<accumulate_type, memory_space>& state, Phase phase) const {
     using Block = ForwardBlock<T, A, P, memory_space>;
     const WireLayout<T, A> layout(shape, Pass::forward, keys.count);
-    const std::int64_t blocks = (queries.count + query_block - 1) / query_block;
+    const int block_rows = query_block<A>(shape.head_dim);
+    const std::int64_t blocks = (queries.count + block_rows - 1) / block_rows;
     // Under a causal mask the last queries have most to do: they go first, so that threads end together.
     for_items("rondo::fold", exec, blocks * shape.batch * shape.heads, Block::scratch_bytes(shape),
               [&](std::int64_t item, Scratch scratch) {
                 const std::int64_t heads = std::int64_t{shape.batch} * shape.heads;
-                const std::int64_t row = (blocks - 1 - item / heads) * query_block;
+                const std::int64_t row = (blocks - 1 - item / heads) * block_rows;
                 const int head = static_cast<int>(item % heads % shape.heads);
                 const int b = static_cast<int>(item % heads / shape.heads);
-                const Run mine = queries.part(row, std::min<std::int64_t>(query_block, queries.count - row));
+                const Run mine = queries.part(row, std::min<std::int64_t>(block_rows, queries.count - row));
                 Block block(problem, shape, b, head, mine, keys, layout, wire.data(), scratch);
                 block.fold(q, state, row, phase.first);
               });
@@ -113,14 +110,21 @@ class host_kernel {
   /// out = acc / l, rounded once; lse = m + ln l in natural units. Rows that saw no key: 0 and -inf.
   void finish(const Exec& exec, const SoftmaxState<accumulate_type, memory_space>& state,
               const Tensor<T, 4, memory_space>& out, const Tensor<accumulate_type, 3, memory_space>& lse) const {
-    portable_kernel<T, Exec>{}.finish(exec, state, out, lse);
+    for_rows("rondo::finish", exec, out, [&](int b, std::int64_t i, int head) {
+      const A m = state.m(b, head, i);
+      const A l = state.l(b, head, i);
+      divide_row<A>(row_of(out, b, i, head), row_of(state.acc, b, i, head), l);
+      lse(b, head, i) = rondo::detail::log_sum_exp(m, l);
+    });
   }
 
   /// delta[b, h, i] = Σ over d of out · grad_out.
   void delta(const Exec& exec, const Tensor<const T, 4, memory_space>& out,
              const Tensor<const T, 4, memory_space>& grad_out,
              const Tensor<accumulate_type, 3, memory_space>& delta) const {
-    portable_kernel<T, Exec>{}.delta(exec, out, grad_out, delta);
+    for_rows("rondo::delta", exec, out, [&](int b, std::int64_t i, int head) {
+      delta(b, head, i) = row_product<A>(row_of(out, b, i, head), row_of(grad_out, b, i, head));
+    });
   }
 
   /// Adds what this pair of (queries, piece) contributes to the three gradients.
@@ -169,9 +173,24 @@ class host_kernel {
 
  private:
   using A = accumulate_type;
+
+  /// Calls f(b, token, head) for all rows of a tensor [batch, sequence, heads, head_dim].
+  template <class F>
+  static void for_rows(const char* name, const Exec& exec, const auto& x, const F& f) {
+    constexpr std::int64_t at_a_time = 64;
+    const auto tokens = static_cast<std::int64_t>(x.extent(1));
+    const std::int64_t blocks = (tokens + at_a_time - 1) / at_a_time;
+    for_items(name, exec, blocks * static_cast<std::int64_t>(x.extent(0)), 0, [&](std::int64_t item, Scratch) {
+      const std::int64_t first = item % blocks * at_a_time;
+      for (std::int64_t i = first; i < std::min(first + at_a_time, tokens); ++i) {
+        for (int head = 0; head < static_cast<int>(x.extent(2)); ++head) f(static_cast<int>(item / blocks), i, head);
+      }
+    });
+  }
 };
 
-static_assert(BlockKernel<host_kernel<float>> && BlockKernel<host_kernel<double>> && BlockKernel<host_kernel<bfloat16>>);
+static_assert(BlockKernel<host_kernel<float>> && BlockKernel<host_kernel<double>> &&
+              BlockKernel<host_kernel<bfloat16>>);
 
 }  // namespace RONDO_HOST_NAMESPACE
 }  // namespace host

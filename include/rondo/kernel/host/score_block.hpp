@@ -21,6 +21,48 @@ void find_ranges(const Scores& scores, const Run& queries, const Run& keys, int 
   }
 }
 
+/// How inner products become base-2 scores: a factor that is applied where a product is subtracted from anyway, in one
+/// rounding with the difference. It must not turn the order of numbers round, nor -inf into NaN, so queries take its sign
+/// (or its zero) beforehand. Score functions give base-2 scores already.
+template <class A, class Scores>
+class ScoreSlope {
+ public:
+  explicit ScoreSlope(const Scores& scores) {
+    if constexpr (Scores::plain) {
+      slope_ = scores.scale2() < 0 ? -scores.scale2() : scores.scale2();
+      if (slope_ == A{0}) slope_ = A{1};
+      queries_ = scores.scale2() < 0 ? A{-1} : (scores.scale2() == A{0} ? A{0} : A{1});
+    }
+  }
+
+  /// Gives a row of queries the sign.
+  void prepare(A* query, int head_dim) const {
+    if (queries_ == A{1}) return;
+    for (int d = 0; d < head_dim; ++d) query[d] *= queries_;
+  }
+
+  [[gnu::always_inline]] Vec<A> of(Vec<A> dots) const {
+    if constexpr (Scores::plain) {
+      return dots * splat(slope_);
+    } else {
+      return dots;
+    }
+  }
+
+  /// The base-2 scores less a reference.
+  [[gnu::always_inline]] Vec<A> above(Vec<A> dots, Vec<A> reference) const {
+    if constexpr (Scores::plain) {
+      return dots * splat(slope_) - reference;
+    } else {
+      return dots - reference;
+    }
+  }
+
+ private:
+  A slope_ = A{1};
+  A queries_ = A{1};
+};
+
 /// One tile of scores on its way from inner products to base-2 scores.
 /// `first_row` counts in the block of queries, `first_key` in the piece.
 template <class A, class Scores>
@@ -46,10 +88,11 @@ struct ScoreBlock {
 
   /// The base-2 scores less a row's lse, given in two parts.
   [[gnu::always_inline]] Vec<A> above(Vec<A> dots, int row, std::int64_t key, A lse2, A lse2_low) const {
-    const Vec<A> lowest = splat(std::numeric_limits<A>::lowest());
-    const Vec<A> s = base2(dots, row, key);
-    const Vec<A> rounded = lowest > s ? lowest : s;  // see rondo::detail::rounded
-    return rounded - splat(lse2) - splat(lse2_low);
+    if constexpr (Scores::plain) {
+      return (dots * splat(scores.scale2()) - splat(lse2)) - splat(lse2_low);
+    } else {
+      return (base2(dots, row, key) - splat(lse2)) - splat(lse2_low);
+    }
   }
 
   /// d score / d (scale · dot) of one vector of keys for one query, for score functions.

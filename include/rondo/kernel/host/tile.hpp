@@ -43,7 +43,9 @@ template <class A, int Columns, class T>
 
 template <class A, int Columns>
 [[gnu::always_inline]] inline void clear(Sums<A, Columns>& sums) {
-  unrolled<tile_rows>([&](auto row) RONDO_INLINE_LAMBDA { unrolled<Columns>([&](auto column) RONDO_INLINE_LAMBDA { sums.at[row][column] = Vec<A>{}; }); });
+  unrolled<tile_rows>([&](auto row) RONDO_INLINE_LAMBDA {
+    unrolled<Columns>([&](auto column) RONDO_INLINE_LAMBDA { sums.at[row][column] = Vec<A>{}; });
+  });
 }
 
 /// Calls f(first column, integral constant: vectors) for tiles of two vectors and, at the end, one of one vector.

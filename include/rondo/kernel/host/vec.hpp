@@ -7,8 +7,12 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
-#include <utility>
 #include <type_traits>
+#include <utility>
+
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 #ifndef RONDO_HOST_VECTOR_BYTES
 #if defined(__AVX512F__)
@@ -54,6 +58,16 @@ using Vec = typename vector_of<A>::type;
 template <class A>
 using Ints = typename vector_of<A>::integers;
 
+template <class T, int Lanes>
+struct bits_of {
+  using integer =
+      std::conditional_t<sizeof(T) == 2, std::int16_t, std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>>;
+  typedef integer type __attribute__((vector_size(Lanes * static_cast<int>(sizeof(T)))));
+};
+/// A vector of Lanes elements of T as integers, to be moved about.
+template <class T, int Lanes>
+using Bits = typename bits_of<T, Lanes>::type;
+
 /// Elements in a vector.
 template <class A>
 inline constexpr int width = vector_bytes / static_cast<int>(sizeof(A));
@@ -66,9 +80,8 @@ template <class A>
 /// Calls f(integral constant) for 0 ... Count - 1: unrolled before the compiler decides what lives in registers.
 template <int Count, class F>
 [[gnu::always_inline]] inline void unrolled(const F& f) {
-  [&]<int... I>(std::integer_sequence<int, I...>) RONDO_INLINE_LAMBDA {
-    (f(std::integral_constant<int, I>{}), ...);
-  }(std::make_integer_sequence<int, Count>{});
+  [&]<int... I>(std::integer_sequence<int, I...>) RONDO_INLINE_LAMBDA { (f(std::integral_constant<int, I>{}), ...); }
+  (std::make_integer_sequence<int, Count>{});
 }
 
 /// The elements 0, 1, 2, ...
@@ -107,6 +120,26 @@ template <class A>
   return a > b ? a : b;
 }
 
+#if defined(__AVX512F__) && RONDO_HOST_VECTOR_BYTES == 64
+/// x rounded to integers, and x·2^n for integers n: instructions of AVX-512.
+template <class A>
+[[gnu::always_inline]] inline Vec<A> nearest_integers(Vec<A> x) {
+  if constexpr (std::is_same_v<A, float>) {
+    return _mm512_maskz_roundscale_ps(0xffff, x, _MM_FROUND_TO_NEAREST_INT);
+  } else {
+    return _mm512_maskz_roundscale_pd(0xff, x, _MM_FROUND_TO_NEAREST_INT);
+  }
+}
+template <class A>
+[[gnu::always_inline]] inline Vec<A> scaled_by_powers(Vec<A> x, Vec<A> n) {
+  if constexpr (std::is_same_v<A, float>) {
+    return _mm512_maskz_scalef_ps(0xffff, x, n);
+  } else {
+    return _mm512_maskz_scalef_pd(0xff, x, n);
+  }
+}
+#endif
+
 namespace lanes_detail {
 
 /// v with its elements exchanged across a distance of Half lanes.
@@ -125,7 +158,65 @@ template <class A, int Half = width<A> / 2, class Combine>
   }
 }
 
-}  // namespace detail
+/// One step of turning rows into lanes: lane L of the result combines lanes L and L ^ Half of `a` where bit Half of L is
+/// clear, of `b` where it is set.
+template <int Half, class A, class Combine, int... Lanes>
+[[gnu::always_inline]] inline Vec<A> folded(Vec<A> a, Vec<A> b, const Combine& combine,
+                                            std::integer_sequence<int, Lanes...>) {
+  const Vec<A> own = __builtin_shuffle(a, b, Ints<A>{((Lanes & Half) != 0 ? Lanes + width<A> : Lanes)...});
+  const Vec<A> other =
+      __builtin_shuffle(a, b, Ints<A>{((Lanes & Half) != 0 ? (Lanes ^ Half) + width<A> : Lanes ^ Half)...});
+  return combine(own, other);
+}
+
+/// combine over the elements of each of width<A> vectors: lane L holds that of rows[L]. Overwrites the rows.
+template <class A, int Half = width<A> / 2, class Combine>
+[[gnu::always_inline]] inline Vec<A> reduced_rows(Vec<A>* rows, const Combine& combine) {
+  if constexpr (Half == 0) {
+    return rows[0];
+  } else {
+    unrolled<Half>([&](auto row) RONDO_INLINE_LAMBDA {
+      rows[row] = folded<Half, A>(rows[row], rows[row + Half], combine, std::make_integer_sequence<int, width<A>>{});
+    });
+    return reduced_rows<A, Half / 2>(rows, combine);
+  }
+}
+
+/// One step of a transposition: exchanges the off-diagonal halves of blocks of 2·Half lanes of two rows.
+template <int Half, class V, int... Lanes>
+[[gnu::always_inline]] inline void exchange(V& a, V& b, std::integer_sequence<int, Lanes...>) {
+  constexpr int count = sizeof...(Lanes);
+  const V first = __builtin_shuffle(a, b, V{((Lanes & Half) != 0 ? Lanes - Half + count : Lanes)...});
+  b = __builtin_shuffle(a, b, V{((Lanes & Half) != 0 ? Lanes + count : Lanes + Half)...});
+  a = first;
+}
+
+}  // namespace lanes_detail
+
+/// The largest element of each of width<A> vectors; NaN does not win. Overwrites the rows.
+template <class A>
+[[gnu::always_inline]] inline Vec<A> largest_of_rows(Vec<A>* rows) {
+  return lanes_detail::reduced_rows<A>(rows, [](Vec<A> a, Vec<A> b) RONDO_INLINE_LAMBDA { return maximum<A>(a, b); });
+}
+
+/// The sum of the elements of each of width<A> vectors. Overwrites the rows.
+template <class A>
+[[gnu::always_inline]] inline Vec<A> totals_of_rows(Vec<A>* rows) {
+  return lanes_detail::reduced_rows<A>(rows, [](Vec<A> a, Vec<A> b) RONDO_INLINE_LAMBDA { return a + b; });
+}
+
+/// Transposes Lanes vectors of Lanes integers: lane j of rows[i] changes places with lane i of rows[j].
+template <int Lanes, class V, int Half = Lanes / 2>
+[[gnu::always_inline]] inline void transpose(V* rows) {
+  if constexpr (Half > 0) {
+    unrolled<Lanes>([&](auto row) RONDO_INLINE_LAMBDA {
+      if constexpr ((row & Half) == 0) {
+        lanes_detail::exchange<Half>(rows[row], rows[row + Half], std::make_integer_sequence<int, Lanes>{});
+      }
+    });
+    transpose<Lanes, V, Half / 2>(rows);
+  }
+}
 
 /// The largest element; NaN does not win.
 template <class A>

@@ -73,9 +73,7 @@ class WireLayout {
   std::int64_t block(int b, int kv_head) const { return std::int64_t{b} * shape_.kv_heads + kv_head; }
   std::int64_t in_panels() const { return padded_tokens() * shape_.head_dim; }
   std::int64_t in_columns() const { return padded_tokens() * padded_dim<A>(shape_.head_dim); }
-  T* part(std::byte* wire, std::int64_t elements) const {
-    return reinterpret_cast<T*>(wire + flags_bytes_) + elements;
-  }
+  T* part(std::byte* wire, std::int64_t elements) const { return reinterpret_cast<T*>(wire + flags_bytes_) + elements; }
 
   Shape shape_;
   Pass pass_;
@@ -98,30 +96,44 @@ struct SourceRows {
   T at(int i, int d) const { return data[i * token + d * element]; }
 };
 
-/// Packs one panel: zeros behind the last token.
+/// Whether `count` packed numbers, a multiple of the vector width, are all finite.
 template <class A, class T>
-void pack_panel(T* target, const SourceRows<T>& rows) {
-  const T zero = static_cast<T>(A{0});
+bool all_finite(const T* packed, std::int64_t count) {
+  Vec<A> zeros{};
+  for (std::int64_t at = 0; at < count; at += width<A>) zeros += load<A>(packed + at) * splat(A{0});
+  return total<A>(zeros) == A{0};
+}
+
+/// Packs one panel, zeros behind the last token; says whether all of it is finite.
+template <class A, class T>
+bool pack_panel(T* target, const SourceRows<T>& rows) {
+  constexpr int lanes = width<A>;
+  int d = 0;
   if (rows.count == panel<A> && rows.element == 1) {
-    constexpr int block = 8;  // cache lines of the source are used whole before they leave the first-level cache
-    for (int begin = 0; begin < rows.head_dim; begin += block) {
-      const int end = std::min(begin + block, rows.head_dim);
-      for (int i = 0; i < panel<A>; ++i) {
-        const T* from = rows.data + i * rows.token;
-        for (int d = begin; d < end; ++d) target[d * panel<A> + i] = from[d];
+    for (; d + lanes <= rows.head_dim; d += lanes) {
+      for (int part = 0; part < panel<A>; part += lanes) {
+        Bits<T, lanes> block[lanes];
+        const T* from = rows.data + part * rows.token + d;
+        T* to = target + d * panel<A> + part;
+        unrolled<lanes>([&](auto i)
+                            RONDO_INLINE_LAMBDA { std::memcpy(&block[i], from + i * rows.token, sizeof(block[i])); });
+        transpose<lanes>(block);
+        unrolled<lanes>([&](auto i) RONDO_INLINE_LAMBDA {
+          std::memcpy(static_cast<void*>(to + i * panel<A>), &block[i], sizeof(block[i]));
+        });
       }
     }
-    return;
   }
-  for (int d = 0; d < rows.head_dim; ++d) {
-    for (int i = 0; i < panel<A>; ++i) target[d * panel<A> + i] = i < rows.count ? rows.at(i, d) : zero;
+  for (; d < rows.head_dim; ++d) {
+    for (int i = 0; i < panel<A>; ++i) target[d * panel<A> + i] = i < rows.count ? rows.at(i, d) : static_cast<T>(A{0});
   }
+  return all_finite<A>(target, panel<A> * rows.head_dim);
 }
 
 /// Packs a panel's tokens as rows of at most two vectors of elements, [first, first + columns) of head_dim; zeros behind
-/// the last element and the last token.
+/// the last element and the last token. Says whether all is finite.
 template <class A, class T>
-void pack_rows(T* target, const SourceRows<T>& rows, int first, int columns) {
+bool pack_rows(T* target, const SourceRows<T>& rows, int first, int columns) {
   const T zero = static_cast<T>(A{0});
   const int real = std::min(columns, rows.head_dim - first);
   for (int i = 0; i < panel<A>; ++i) {
@@ -134,14 +146,7 @@ void pack_rows(T* target, const SourceRows<T>& rows, int first, int columns) {
     }
     std::fill(to + held, to + columns, zero);
   }
-}
-
-/// Whether `count` packed numbers, a multiple of the vector width, are all finite.
-template <class A, class T>
-bool all_finite(const T* packed, std::int64_t count) {
-  Vec<A> zeros{};
-  for (std::int64_t at = 0; at < count; at += width<A>) zeros += load<A>(packed + at) * splat(A{0});
-  return total<A>(zeros) == A{0};
+  return all_finite<A>(target, panel<A> * columns);
 }
 
 }  // namespace RONDO_HOST_NAMESPACE

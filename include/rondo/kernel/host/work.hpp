@@ -62,8 +62,10 @@ class OrderedRows {
   /// \param rows  groups of rows; 0 when one thread does everything in order anyway
   explicit OrderedRows(std::int64_t rows) {
     static thread_local std::vector<std::atomic<std::int64_t>> counters;
-    if (std::cmp_less(counters.size(), rows)) counters = std::vector<std::atomic<std::int64_t>>(static_cast<std::size_t>(rows));
-    for (std::int64_t row = 0; row < rows; ++row) counters[static_cast<std::size_t>(row)].store(0, std::memory_order_relaxed);
+    if (std::cmp_less(counters.size(), rows))
+      counters = std::vector<std::atomic<std::int64_t>>(static_cast<std::size_t>(rows));
+    for (std::int64_t row = 0; row < rows; ++row)
+      counters[static_cast<std::size_t>(row)].store(0, std::memory_order_relaxed);
     counters_ = rows > 0 ? counters.data() : nullptr;
   }
 
