@@ -182,7 +182,7 @@ def main():
     parser.add_argument("--only", action="append", default=[], metavar="TEXT", help="only shapes whose name contains TEXT")
     parser.add_argument("--prepare", action="store_true", help="compute the exact results and measure nothing")
     options = parser.parse_args()
-    processes = options.processes or (2 if options.quick else 5)
+    processes = (2 if options.quick else 5) if options.processes is None else options.processes
     if processes < 1:
         parser.error(f"--processes {processes}: at least 1 is needed")
 
