@@ -35,10 +35,20 @@ template <class T, class A, ProblemType P, class Space>
 class ForwardBlock {
  public:
   using Scores = ScoreTile<P, A>;
+  /// What is multiplied: the stored type where the processor takes it as it is, else the accumulate type.
+  using Operand = std::conditional_t<depth_step<T> == 1, A, T>;
+  /// Whether keys and values are widened first, a block at a time.
+  static constexpr bool widened = !std::is_same_v<T, Operand>;
+  /// Whether probabilities are narrower than scores.
+  static constexpr bool narrow_p = !std::is_same_v<A, Operand>;
+
   static std::size_t scratch_bytes(const Shape& shape) {
     const int rows = query_block<A>(shape.head_dim);
-    return Scratch::bytes<A>(rows * shape.head_dim) + Scratch::bytes<A>(rows * padded_dim<A>(shape.head_dim)) +
-           Scratch::bytes<A>(tile_rows * key_block) + Scratch::bytes<Vec<A>>(rows) +
+    const int block = widened ? key_block : 0;
+    return Scratch::bytes<Operand>(rows * depth_dim<T>(shape.head_dim)) +
+           Scratch::bytes<A>(rows * padded_dim<A>(shape.head_dim)) + Scratch::bytes<A>(tile_rows * key_block) +
+           Scratch::bytes<Operand>(narrow_p ? tile_rows * key_block : 0) + Scratch::bytes<A>(block * shape.head_dim) +
+           Scratch::bytes<A>(block * padded_dim<A>(shape.head_dim)) + Scratch::bytes<Vec<A>>(rows) +
            Scratch::bytes<A>(rows / tile_rows * group_lanes) + Scratch::bytes<IndexRange>(rows);
   }
 
@@ -59,9 +69,19 @@ class ForwardBlock {
     v_ = layout.columns(wire, b, kv_head);
     flags_ = layout.flags(wire, b, kv_head);
     columns_ = padded_dim<A>(shape.head_dim);
-    q_ = scratch.array<A>(rows_ * shape.head_dim);
+    depth_ = depth_dim<T>(shape.head_dim);
+    q_ = scratch.array<Operand>(rows_ * depth_);
     acc_ = scratch.array<A>(rows_ * columns_);
     s_ = scratch.array<A>(tile_rows * key_block);
+    if constexpr (narrow_p) {
+      p_ = scratch.array<Operand>(tile_rows * key_block);
+    } else {
+      p_ = s_;
+    }
+    if constexpr (widened) {
+      wide_keys_ = scratch.array<A>(key_block * shape.head_dim);
+      wide_values_ = scratch.array<A>(key_block * columns_);
+    }
     l_ = scratch.array<Vec<A>>(rows_);
     m_ = scratch.array<A>(rows_ / tile_rows * group_lanes);
     ranges_ = scratch.array<IndexRange>(rows_);
@@ -101,6 +121,7 @@ class ForwardBlock {
   };
 
   void fold_keys(std::int64_t key, int count, Coverage coverage) {
+    if constexpr (widened) widen(key, count);
     for (int group = 0; group * tile_rows < queries_.count; ++group) {
       const int row = group * tile_rows;
       Largest largest;
@@ -146,8 +167,7 @@ class ForwardBlock {
   [[gnu::always_inline]] void score_tile(int row, std::int64_t key, int column, Largest& largest) {
     Sums<A, Vectors> sums;
     clear(sums);
-    multiply(sums, q_ + row * shape_.head_dim, shape_.head_dim, 1, k_ + (key + column) * shape_.head_dim, panel<A>,
-             shape_.head_dim);
+    multiply(sums, q_ + row * depth_, depth_, 1, keys_at(key, column), panel<A>, depth_);
     A* const to = s_ + column;
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
@@ -185,7 +205,7 @@ class ForwardBlock {
       const Vec<A> reference = splat(references[r]);
       for (int column = seen.begin; column < seen.end; column += width<A>) {
         const Vec<A> p = exp2_of<A>(slope_.above(rondo::host::load<A>(s + column), reference));
-        rondo::host::store(s + column, p);
+        rondo::host::store<A>(p_ + r * key_block + column, p);
         sum += p;
       }
       l_[group * tile_rows + r] = sum;
@@ -205,8 +225,8 @@ class ForwardBlock {
         });
       });
       const int stride = layout_.column_stride(column);
-      multiply(sums, s_ + seen.begin, key_block, 1, v_ + layout_.column_tile(column) + (key + seen.begin) * stride,
-               stride, end - seen.begin);
+      multiply(sums, p_ + seen.begin, key_block, 1, values_at(key, seen.begin, column, stride), stride,
+               end - seen.begin);
       unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
         unrolled<vectors>(
             [&](auto c) RONDO_INLINE_LAMBDA { rondo::host::store(acc + r * columns_ + c * width<A>, sums.at[r][c]); });
@@ -236,13 +256,11 @@ class ForwardBlock {
   void accumulate_one_by_one(int row, std::int64_t key, Columns seen, const Factors& factors) {
     for (int r = row; r < std::min(row + tile_rows, static_cast<int>(queries_.count)); ++r) {
       for (int d = 0; d < shape_.head_dim; ++d) {
-        const int tile = d / panel<A> * panel<A>;
-        const int stride = layout_.column_stride(tile);
         A sum = acc_[r * columns_ + d] * factors.of[r - row];
         for (int column = seen.begin; column < seen.end; ++column) {
           if (!block_.sees(r, key + column)) continue;
-          sum += s_[(r - row) * key_block + column] *
-                 static_cast<A>(v_[layout_.column_tile(tile) + (key + column) * stride + d - tile]);
+          sum += static_cast<A>(p_[(r - row) * key_block + column]) *
+                 static_cast<A>(v_[layout_.value_at(key + column, d)]);
         }
         acc_[r * columns_ + d] = sum;
       }
@@ -260,9 +278,9 @@ class ForwardBlock {
         m_of(r) = state.m(b_, head_, row + r);
         l_[r][0] = state.l(b_, head_, row + r);
       }
-      load_row(q_ + r * dim, dim, real ? row_of(q, b_, row + r, head_) : Row<const T>{});
-      slope_.prepare(q_ + r * dim, dim);
-      load_row(acc_ + r * columns_, columns_, held ? row_of(state.acc, b_, row + r, head_) : Row<A>{});
+      load_row<A>(q_ + r * depth_, depth_, real ? row_of(q, b_, row + r, head_) : Row<const T>{});
+      slope_.prepare(q_ + r * depth_, dim);
+      load_row<A>(acc_ + r * columns_, columns_, held ? row_of(state.acc, b_, row + r, head_) : Row<A>{});
     }
   }
 
@@ -271,6 +289,40 @@ class ForwardBlock {
       state.m(b_, head_, row + r) = m_of(r);
       state.l(b_, head_, row + r) = total<A>(l_[r]);
       store_row(row_of(state.acc, b_, row + r, head_), acc_ + r * columns_);
+    }
+  }
+
+  /// The panel of keys that begins at a column of the block.
+  const Operand* keys_at(std::int64_t key, int column) const {
+    if constexpr (widened) {
+      return wide_keys_ + column * depth_;
+    } else {
+      return k_ + layout_.panel_at(key + column);
+    }
+  }
+  /// The values from column `first` of the block on, in the tile that begins at d.
+  const Operand* values_at(std::int64_t key, int first, int d, int stride) const {
+    if constexpr (widened) {
+      return wide_values_ + key_block * d + first * stride;
+    } else {
+      return v_ + layout_.column_tile(d) + (key + first) * stride;
+    }
+  }
+
+  /// Keys and values of a block in the accumulate type, as they are packed.
+  void widen(std::int64_t key, int count) {
+    const auto copy = [](A* to, const T* from, std::int64_t elements) {
+      for (std::int64_t at = 0; at < elements; at += width<A>)
+        rondo::host::store(to + at, rondo::host::load<A>(from + at));
+    };
+    for (int column = 0; column < count; column += panel<A>) {
+      if (block_.coverage(0, rows_, key + column, panel<A>) == Coverage::none) continue;
+      copy(wide_keys_ + column * depth_, k_ + layout_.panel_at(key + column), panel<A> * depth_);
+      for (int d = 0; d < columns_; d += panel<A>) {
+        const int stride = layout_.column_stride(d);
+        copy(wide_values_ + key_block * d + column * stride, v_ + layout_.column_tile(d) + (key + column) * stride,
+             panel<A> * stride);
+      }
     }
   }
 
@@ -293,9 +345,13 @@ class ForwardBlock {
   const T* v_;
   const std::uint8_t* flags_;
   int columns_;
-  A* q_;
+  int depth_;  ///< head_dim as products over it take it
+  Operand* q_;
   A* acc_;
   A* s_;
+  Operand* p_;  ///< where scores become probabilities: in their place, or narrower beside them
+  A* wide_keys_ = nullptr;
+  A* wide_values_ = nullptr;
   Vec<A>* l_;
   A* m_;
   IndexRange* ranges_;

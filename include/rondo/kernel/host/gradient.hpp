@@ -25,13 +25,15 @@ inline constexpr int gradient_queries = 96;
 inline constexpr int most_gradient_keys = 384;
 
 /// Keys of a block: as many as let its scratch memory fit 1 MiB of second-level cache; p and ds, the gradients of keys and
-/// values, and the rows of queries and of grad_out take nearly all of that. Packed keys and values pass through.
-template <class A>
+/// values, the keys once more where they are stored narrower, and the rows of queries and of grad_out take nearly all of
+/// that. Packed keys and values pass through.
+template <class T, class A>
 constexpr int gradient_keys(int head_dim) {
   constexpr int step = 96;  // whole panels and whole groups of rows
   static_assert(step % tile_rows == 0 && step % panel<A> == 0 && most_gradient_keys % step == 0);
   const int bytes_of_row = 2 * static_cast<int>(sizeof(A)) * padded_dim<A>(head_dim);
-  const int bytes_of_key = bytes_of_row + 2 * static_cast<int>(sizeof(A)) * gradient_queries;
+  const int bytes_of_key = bytes_of_row + 2 * static_cast<int>(sizeof(A)) * gradient_queries +
+                           (std::is_same_v<T, A> ? 0 : static_cast<int>(sizeof(A)) * padded_dim<A>(head_dim));
   constexpr int others = 24 << 10;
   const int fitting = ((1 << 20) - others - gradient_queries * bytes_of_row) / bytes_of_key;
   return std::clamp(fitting / step * step, step, most_gradient_keys);
@@ -39,11 +41,11 @@ constexpr int gradient_keys(int head_dim) {
 
 /// Elements from row to row of p and ds: an odd number of cache lines, so that a column's elements spread over all of the
 /// cache's sets.
-template <class A>
+template <class T, class A>
 constexpr int gradient_stride(int head_dim) {
   constexpr int line = 64 / static_cast<int>(sizeof(A));
   static_assert(96 % (2 * line) == 0);
-  return gradient_keys<A>(head_dim) + line;
+  return gradient_keys<T, A>(head_dim) + line;
 }
 
 /// What the backward pass reads.
@@ -65,15 +67,22 @@ class GradientBlock {
  public:
   using Scores = ScoreTile<P, A>;
   using Input = GradientInput<T, A, P, Space>;
+  /// What scores and their gradients are products of: the stored type where the processor takes it as it is.
+  using Operand = std::conditional_t<depth_step<T> == 1, A, T>;
+  static constexpr bool widened = !std::is_same_v<T, Operand>;
+  static constexpr bool narrow = !std::is_same_v<A, Operand>;
   static constexpr int groups = gradient_queries / tile_rows;
 
   static std::size_t scratch_bytes(const Shape& shape) {
     const int columns = padded_dim<A>(shape.head_dim);
-    const int keys = gradient_keys<A>(shape.head_dim);
+    const int keys = gradient_keys<T, A>(shape.head_dim);
+    const int depth = depth_dim<T>(shape.head_dim);
     return 2 * Scratch::bytes<A>(gradient_queries * columns) +
-           2 * Scratch::bytes<A>(gradient_queries * gradient_stride<A>(shape.head_dim)) +
-           2 * Scratch::bytes<A>(keys * columns) + 3 * Scratch::bytes<A>(gradient_queries) +
-           Scratch::bytes<IndexRange>(gradient_queries);
+           2 * Scratch::bytes<A>(gradient_queries * gradient_stride<T, A>(shape.head_dim)) +
+           2 * Scratch::bytes<Operand>(narrow ? gradient_queries * depth : 0) +
+           Scratch::bytes<A>(std::is_same_v<T, A> ? 0 : keys * columns) +
+           2 * Scratch::bytes<A>(widened ? panel<A> * depth : 0) + 2 * Scratch::bytes<A>(keys * columns) +
+           3 * Scratch::bytes<A>(gradient_queries) + Scratch::bytes<IndexRange>(gradient_queries);
   }
 
   GradientBlock(const Input& in, int b, int kv_head, std::int64_t first_key, const WireLayout<T, A>& layout,
@@ -82,14 +91,15 @@ class GradientBlock {
         b_(b),
         kv_head_(kv_head),
         first_key_(first_key),
-        block_keys_(gradient_keys<A>(in.shape.head_dim)),
-        stride_(gradient_stride<A>(in.shape.head_dim)),
+        block_keys_(gradient_keys<T, A>(in.shape.head_dim)),
+        stride_(gradient_stride<T, A>(in.shape.head_dim)),
         count_(static_cast<int>(std::min<std::int64_t>(block_keys_, in.keys.count - first_key))),
         columns_(padded_dim<A>(in.shape.head_dim)),
+        depth_(depth_dim<T>(in.shape.head_dim)),
         layout_(layout),
         k_panels_(layout.key_panels(wire, b, kv_head)),
         v_panels_(layout.value_panels(wire, b, kv_head)),
-        k_columns_(layout.columns(wire, b, kv_head)),
+        stored_columns_(layout.columns(wire, b, kv_head)),
         flags_(layout.flags(wire, b, kv_head)),
         q_(scratch.array<A>(gradient_queries * columns_)),
         grad_out_(scratch.array<A>(gradient_queries * columns_)),
@@ -101,6 +111,15 @@ class GradientBlock {
         lse2_low_(scratch.array<A>(gradient_queries)),
         delta_(scratch.array<A>(gradient_queries)),
         ranges_(scratch.array<IndexRange>(gradient_queries)) {
+    widen_columns(scratch);
+    if constexpr (narrow) {
+      q_operand_ = scratch.array<Operand>(gradient_queries * depth_);
+      grad_out_operand_ = scratch.array<Operand>(gradient_queries * depth_);
+    }
+    if constexpr (widened) {
+      wide_keys_ = scratch.array<A>(panel<A> * depth_);
+      wide_values_ = scratch.array<A>(panel<A> * depth_);
+    }
     std::fill_n(grad_k_, block_keys_ * columns_, A{0});
     std::fill_n(grad_v_, block_keys_ * columns_, A{0});
   }
@@ -120,9 +139,10 @@ class GradientBlock {
     const ScoreBlock<A, Scores> block{scores, queries, in_.keys, ranges_};
     load(head, row, here);
     const int row_groups = (here + tile_rows - 1) / tile_rows;
-    for (int group = 0; group < row_groups; ++group) {
-      for (int column = 0; column < count_; column += panel<A>) {
-        tile(block, group * tile_rows, column, cover(block, group, column));
+    for (int column = 0; column < count_; column += panel<A>) {
+      const Operands operands = operands_of(column);
+      for (int group = 0; group < row_groups; ++group) {
+        tile(block, operands, group * tile_rows, column, cover(block, group, column));
       }
     }
     add_to_keys(block, row_groups);
@@ -144,11 +164,42 @@ class GradientBlock {
  private:
   using Block = ScoreBlock<A, Scores>;
 
+  /// The keys' columns in the accumulate type.
+  void widen_columns(Scratch& scratch) {
+    if constexpr (std::is_same_v<T, A>) {
+      k_columns_ = stored_columns_;
+    } else {
+      A* const columns = scratch.array<A>(block_keys_ * columns_);
+      k_columns_ = columns;
+      const int count = round_up(count_, panel<A>);
+      for (int d = 0; d < columns_; d += panel<A>) {
+        const int stride = layout_.column_stride(d);
+        const T* from = stored_columns_ + layout_.column_tile(d) + first_key_ * stride;
+        for (int at = 0; at < count * stride; at += width<A>) {
+          rondo::host::store(columns + block_keys_ * d + at, rondo::host::load<A>(from + at));
+        }
+      }
+    }
+  }
+  /// The keys' columns from the tile that starts at d on.
+  const A* key_columns(int d) const {
+    if constexpr (std::is_same_v<T, A>) {
+      return k_columns_ + layout_.column_tile(d) + first_key_ * layout_.column_stride(d);
+    } else {
+      return k_columns_ + block_keys_ * d;
+    }
+  }
+
   void load(int head, std::int64_t row, int here) {
     for (int r = 0; r < gradient_queries; ++r) {
       const bool real = r < here;
-      load_row(q_ + r * columns_, columns_, real ? row_of(in_.q, b_, row + r, head) : Row<const T>{});
-      load_row(grad_out_ + r * columns_, columns_, real ? row_of(in_.grad_out, b_, row + r, head) : Row<const T>{});
+      load_row<A>(q_ + r * columns_, columns_, real ? row_of(in_.q, b_, row + r, head) : Row<const T>{});
+      load_row<A>(grad_out_ + r * columns_, columns_, real ? row_of(in_.grad_out, b_, row + r, head) : Row<const T>{});
+      if constexpr (narrow) {
+        load_row<A>(q_operand_ + r * depth_, depth_, real ? row_of(in_.q, b_, row + r, head) : Row<const T>{});
+        load_row<A>(grad_out_operand_ + r * depth_, depth_,
+                    real ? row_of(in_.grad_out, b_, row + r, head) : Row<const T>{});
+      }
       lse2_[r] = -rondo::detail::minus_infinity<A>;
       lse2_low_[r] = A{0};
       delta_[r] = A{0};
@@ -177,16 +228,46 @@ class GradientBlock {
     return coverage_[static_cast<std::size_t>(group)][static_cast<std::size_t>(column / panel<A>)];
   }
 
-  void tile(const Block& block, int row, int column, Coverage coverage) {
+  /// A panel of keys and values as products take it.
+  struct Operands {
+    const Operand* k;
+    const Operand* v;
+  };
+  Operands operands_of(int column) const {
+    const T* k = k_panels_ + layout_.panel_at(first_key_ + column);
+    const T* v = v_panels_ + layout_.panel_at(first_key_ + column);
+    if constexpr (widened) {
+      for (int at = 0; at < panel<A> * depth_; at += width<A>) {
+        rondo::host::store(wide_keys_ + at, rondo::host::load<A>(k + at));
+        rondo::host::store(wide_values_ + at, rondo::host::load<A>(v + at));
+      }
+      return {wide_keys_, wide_values_};
+    } else {
+      return {k, v};
+    }
+  }
+
+  /// sums += rows [row, row + tile_rows) · panel.
+  template <int Vectors>
+  [[gnu::always_inline]] void multiply_rows(Sums<A, Vectors>& sums, const A* rows, const Operand* narrow_rows, int row,
+                                            const Operand* of_panel) const {
+    if constexpr (narrow) {
+      multiply(sums, narrow_rows + row * depth_, depth_, 1, of_panel, panel<A>, depth_);
+    } else {
+      multiply(sums, rows + row * columns_, columns_, 1, of_panel, panel<A>, depth_);
+    }
+  }
+
+  void tile(const Block& block, const Operands& operands, int row, int column, Coverage coverage) {
     if (coverage == Coverage::all) {
-      tile_of<2, false>(block, row, column);
+      tile_of<2, false>(block, operands, row, column);
     } else if (coverage == Coverage::none) {
       hide(row, column, panel<A>);
     } else if (block.coverage(row, tile_rows, first_key_ + column + width<A>, width<A>) == Coverage::none) {
-      tile_of<1, true>(block, row, column);
+      tile_of<1, true>(block, operands, row, column);
       hide(row, column + width<A>, width<A>);
     } else {
-      tile_of<2, true>(block, row, column);
+      tile_of<2, true>(block, operands, row, column);
     }
   }
 
@@ -199,15 +280,14 @@ class GradientBlock {
 
   /// p and ds / scale of a group of rows and a panel of keys, or half of one.
   template <int Vectors, bool Masked>
-  void tile_of(const Block& block, int row, int column) {
+  void tile_of(const Block& block, const Operands& operands, int row, int column) {
     const std::int64_t key = first_key_ + column;
-    const int dim = in_.shape.head_dim;
     const int stride = stride_;
     A* const p_tile = p_ + row * stride + column;
     A* const ds_tile = ds_ + row * stride + column;
     Sums<A, Vectors> sums;
     clear(sums);
-    multiply(sums, q_ + row * columns_, columns_, 1, k_panels_ + key * dim, panel<A>, dim);
+    multiply_rows(sums, q_, q_operand_, row, operands.k);
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
         const Vec<A> dots = sums.at[r][half];
@@ -221,7 +301,7 @@ class GradientBlock {
       const Vec<A> start = splat(-delta_[row + r]);
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA { sums.at[r][half] = start; });
     });
-    multiply(sums, grad_out_ + row * columns_, columns_, 1, v_panels_ + key * dim, panel<A>, dim);
+    multiply_rows(sums, grad_out_, grad_out_operand_, row, operands.v);
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
         A* const to = ds_tile + r * stride + half * width<A>;
@@ -302,8 +382,8 @@ class GradientBlock {
         const int stride = layout_.column_stride(column);
         Sums<A, vectors> tile;
         clear(tile);
-        multiply(tile, ds_ + group * tile_rows * stride_ + begin, stride_, 1,
-                 k_columns_ + layout_.column_tile(column) + (first_key_ + begin) * stride, stride, end - begin);
+        multiply(tile, ds_ + group * tile_rows * stride_ + begin, stride_, 1, key_columns(column) + begin * stride,
+                 stride, end - begin);
         const Vec<A> scale = splat(block.scores.scale());
         const int dims = std::min(vectors * width<A>, in_.shape.head_dim - column);
         for (int r = 0; r < rows; ++r) {
@@ -324,10 +404,10 @@ class GradientBlock {
       for (int d = 0; d < in_.shape.head_dim; ++d) {
         const int tile = d / panel<A> * panel<A>;
         const int stride = layout_.column_stride(tile);
-        const T* k = k_columns_ + layout_.column_tile(tile) + first_key_ * stride + d - tile;
+        const A* k = key_columns(tile) + d - tile;
         A sum{0};
         for (int key = 0; key < count_; ++key) {
-          if (block.sees(r, first_key_ + key)) sum += ds_[r * stride_ + key] * static_cast<A>(k[key * stride]);
+          if (block.sees(r, first_key_ + key)) sum += ds_[r * stride_ + key] * k[key * stride];
         }
         grad_q(b_, row + r, head, d) += sum * block.scores.scale();
       }
@@ -360,10 +440,12 @@ class GradientBlock {
   int stride_;      ///< elements from row to row of p and ds
   int count_;       ///< keys of this block
   int columns_;
+  int depth_;  ///< head_dim as products over it take it
   WireLayout<T, A> layout_;
   const T* k_panels_;
   const T* v_panels_;
-  const T* k_columns_;
+  const T* stored_columns_;
+  const A* k_columns_ = nullptr;
   const std::uint8_t* flags_;
   A* q_;
   A* grad_out_;
@@ -375,6 +457,10 @@ class GradientBlock {
   A* lse2_low_;
   A* delta_;
   IndexRange* ranges_;
+  Operand* q_operand_ = nullptr;  ///< queries and grad_out once more, where products take them narrower
+  Operand* grad_out_operand_ = nullptr;
+  A* wide_keys_ = nullptr;  ///< a panel of keys and of values, where products take them wider
+  A* wide_values_ = nullptr;
   bool rows_finite_ = true;
   std::array<std::array<Coverage, most_gradient_keys / panel<A>>, groups> coverage_{};
 };

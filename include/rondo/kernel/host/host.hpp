@@ -31,7 +31,7 @@ class host_kernel {
   using accumulate_type = accumulate_t<T>;
   using execution_space = Exec;
   using memory_space = typename Exec::memory_space;
-  static constexpr std::uint32_t wire_format = 0x100 + vector_bytes;
+  static constexpr std::uint32_t wire_format = 0x100 * depth_step<T> + vector_bytes;
 
   /// Bytes of scratch that each thread takes: forward and backward.
   static std::size_t scratch_bytes(Pass pass, const Shape& shape) {
@@ -64,21 +64,21 @@ class host_kernel {
       };
       std::uint8_t flags = 0;
       const auto into_panel = [&](T* panels, const SourceRows<T>& rows, std::uint8_t flag) {
-        if (!pack_panel<A>(panels + first * shape.head_dim, rows)) flags |= flag;
+        if (!pack_panel<A>(panels + layout.panel_at(first), rows)) flags |= flag;
       };
-      const auto into_columns = [&](const SourceRows<T>& rows, std::uint8_t flag) {
+      const auto into_columns = [&](auto step, const SourceRows<T>& rows, std::uint8_t flag) {
         for (int d = 0; d < padded_dim<A>(shape.head_dim); d += panel<A>) {
           const int columns = layout.column_stride(d);
           T* target = layout.columns(wire.data(), b, kv_head) + layout.column_tile(d) + first * columns;
-          if (!pack_rows<A>(target, rows, d, columns)) flags |= flag;
+          if (!pack_rows<A, step>(target, rows, d, columns)) flags |= flag;
         }
       };
       into_panel(layout.key_panels(wire.data(), b, kv_head), rows_of(k), key_not_finite);
       if (pass == Pass::forward) {
-        into_columns(rows_of(v), value_not_finite);
+        into_columns(std::integral_constant<int, depth_step<T>>{}, rows_of(v), value_not_finite);
       } else {
         into_panel(layout.value_panels(wire.data(), b, kv_head), rows_of(v), value_not_finite);
-        into_columns(rows_of(k), 0);
+        into_columns(std::integral_constant<int, 1>{}, rows_of(k), 0);
       }
       layout.flags(wire.data(), b, kv_head)[index] = flags;
     });
@@ -142,7 +142,7 @@ class host_kernel {
     using Block = GradientBlock<T, A, P, memory_space>;
     const GradientInput<T, A, P, memory_space> input{problem, shape, q, grad_out, lse, delta, queries, keys};
     const WireLayout<T, A> layout(shape, Pass::backward, keys.count);
-    const int block_keys = gradient_keys<A>(shape.head_dim);
+    const int block_keys = gradient_keys<T, A>(shape.head_dim);
     const std::int64_t key_blocks = (keys.count + block_keys - 1) / block_keys;
     const std::int64_t query_blocks = (queries.count + gradient_queries - 1) / gradient_queries;
     const std::int64_t kv_heads = std::int64_t{shape.batch} * shape.kv_heads;

@@ -29,14 +29,17 @@ auto row_of(const Tensor4& x, int b, std::int64_t token, int head) {
 }
 
 /// Copies a row, or nothing where there is none, and fills the target with zeros up to `padded` elements.
-template <class A, class T>
-void load_row(A* to, int padded, const Row<T>& from) {
+/// \tparam A  the accumulate type, which the target holds unless it holds what the row does
+template <class A, class To, class T>
+void load_row(To* to, int padded, const Row<T>& from) {
   int d = 0;
-  if (from.element == 1) {
-    for (; d + width<A> <= from.count; d += width<A>) store(to + d, load<A>(from.data + d));
+  if constexpr (std::is_same_v<To, A>) {
+    if (from.element == 1) {
+      for (; d + width<A> <= from.count; d += width<A>) store<A>(to + d, load<A>(from.data + d));
+    }
   }
-  for (; d < from.count; ++d) to[d] = static_cast<A>(from[d]);
-  for (; d < padded; ++d) to[d] = A{0};
+  for (; d < from.count; ++d) to[d] = static_cast<To>(from[d]);
+  for (; d < padded; ++d) to[d] = static_cast<To>(A{0});
 }
 
 template <class A>

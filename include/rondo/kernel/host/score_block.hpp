@@ -36,9 +36,10 @@ class ScoreSlope {
   }
 
   /// Gives a row of queries the sign.
-  void prepare(A* query, int head_dim) const {
+  template <class T>
+  void prepare(T* query, int head_dim) const {
     if (queries_ == A{1}) return;
-    for (int d = 0; d < head_dim; ++d) query[d] *= queries_;
+    for (int d = 0; d < head_dim; ++d) query[d] = static_cast<T>(static_cast<A>(query[d]) * queries_);
   }
 
   [[gnu::always_inline]] Vec<A> of(Vec<A> dots) const {

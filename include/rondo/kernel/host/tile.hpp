@@ -41,6 +41,26 @@ template <class A, int Columns, class T>
   sums = c;
 }
 
+#if RONDO_HOST_PAIRS
+/// The same with pairs of neighbours in the depth, which stand together in a's rows and in b.
+template <int Columns>
+[[gnu::always_inline]] inline void multiply(Sums<float, Columns>& sums, const bfloat16* a, std::ptrdiff_t row_stride,
+                                            std::ptrdiff_t /*depth_stride: 1*/, const bfloat16* b,
+                                            std::ptrdiff_t b_stride, std::int64_t depth) {
+  Sums<float, Columns> c = sums;
+  for (std::int64_t k = 0; k < depth; k += 2) {
+    unrolled<tile_rows>([&](auto row) RONDO_INLINE_LAMBDA {
+      unrolled<Columns>([&](auto column) RONDO_INLINE_LAMBDA {
+        c.at[row][column] = add_pairs(c.at[row][column], a + row * row_stride, b + 2 * column * width<float>);
+      });
+    });
+    a += 2;
+    b += 2 * b_stride;
+  }
+  sums = c;
+}
+#endif
+
 template <class A, int Columns>
 [[gnu::always_inline]] inline void clear(Sums<A, Columns>& sums) {
   unrolled<tile_rows>([&](auto row) RONDO_INLINE_LAMBDA {

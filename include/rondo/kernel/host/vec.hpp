@@ -26,10 +26,22 @@
 #endif
 #endif
 
+// Whether pairs of bfloat16 are multiplied as they are. Faster (docs/performance.md); probabilities are rounded to bfloat16
+// for it. Define RONDO_HOST_NO_PAIRS to have them widened to float instead.
+#if defined(__AVX512BF16__) && RONDO_HOST_VECTOR_BYTES == 64 && !defined(RONDO_HOST_NO_PAIRS)
+#define RONDO_HOST_PAIRS 1
+#else
+#define RONDO_HOST_PAIRS 0
+#endif
+
 // Parts of a program built for different widths have kernels of different names, so they can be linked together.
 #define RONDO_HOST_CONCATENATE_(a, b) a##b
 #define RONDO_HOST_CONCATENATE(a, b) RONDO_HOST_CONCATENATE_(a, b)
+#if RONDO_HOST_PAIRS
+#define RONDO_HOST_NAMESPACE RONDO_HOST_CONCATENATE(pairs_bytes_, RONDO_HOST_VECTOR_BYTES)
+#else
 #define RONDO_HOST_NAMESPACE RONDO_HOST_CONCATENATE(bytes_, RONDO_HOST_VECTOR_BYTES)
+#endif
 
 // For lambdas whose captures must stay in registers.
 #define RONDO_INLINE_LAMBDA __attribute__((always_inline))
@@ -92,6 +104,25 @@ inline Ints<A> lane_numbers() {
   return numbers;
 }
 
+/// How many neighbouring elements of the depth the processor multiplies and adds at a time: 2 for bfloat16 where it has
+/// dot products of pairs. Their products are exact and are summed in float.
+template <class T>
+inline constexpr int depth_step = 1;
+#if RONDO_HOST_PAIRS
+template <>
+inline constexpr int depth_step<bfloat16> = 2;
+
+/// sums[i] + a[2i]·b[2i] + a[2i + 1]·b[2i + 1], with the same pair `a` for all i.
+[[gnu::always_inline]] inline Vec<float> add_pairs(Vec<float> sums, const bfloat16* a, const bfloat16* b) {
+  std::int32_t pair;
+  Bits<float, 16> pairs;
+  std::memcpy(&pair, a, sizeof(pair));
+  std::memcpy(&pairs, b, sizeof(pairs));
+  const Bits<float, 16> repeated = pair - Bits<float, 16>{};
+  return _mm512_dpbf16_ps(sums, std::bit_cast<__m512bh>(repeated), std::bit_cast<__m512bh>(pairs));
+}
+#endif
+
 /// Loads width<A> elements of any storage type from memory of any alignment.
 template <class A, class T>
 [[gnu::always_inline]] inline Vec<A> load(const T* source) {
@@ -113,6 +144,17 @@ template <class A, class T>
 template <class A>
 [[gnu::always_inline]] inline void store(A* target, Vec<A> value) {
   std::memcpy(target, &value, sizeof(value));
+}
+
+/// Stores elements rounded to bfloat16.
+template <class A>
+[[gnu::always_inline]] inline void store(bfloat16* target, Vec<A> value) {
+#if RONDO_HOST_PAIRS
+  const __m256bh rounded = _mm512_cvtneps_pbh(value);
+  std::memcpy(static_cast<void*>(target), &rounded, sizeof(rounded));
+#else
+  for (int lane = 0; lane < width<A>; ++lane) target[lane] = static_cast<bfloat16>(value[lane]);
+#endif
 }
 
 template <class A>

@@ -29,15 +29,25 @@ constexpr int padded_dim(int head_dim) {
   return round_up(head_dim, width<A>);
 }
 
+/// head_dim filled up to whole steps of a product over it.
+template <class T>
+constexpr int depth_dim(int head_dim) {
+  return round_up(head_dim, depth_step<T>);
+}
+
 /// Where things lie in the wire of a piece. Per (batch, kv head), tokens padded with zeros to whole panels:
 ///   panels    [panel][d][tokens of the panel]: tokens are the vector axis
 ///   columns   [tile of two vectors of d][token][d of the tile]: head_dim is the vector axis, padded with zeros
 /// Forward: keys in panels, values in columns. Backward: keys and values in panels, keys in columns too. Before all that,
 /// for each panel, whether a key (1) or a value (2) in it is not finite: such a number must not be multiplied by a
 /// masked score's zero.
+/// Where products take pairs of the depth (depth_step), the two stand together: panels are [panel][pair of d][token][2],
+/// the forward pass's columns [tile][pair of tokens][d][2].
 template <class T, class A>
 class WireLayout {
  public:
+  static constexpr int step = depth_step<T>;
+
   WireLayout(const Shape& shape, Pass pass, std::int64_t tokens)
       : shape_(shape),
         pass_(pass),
@@ -63,15 +73,22 @@ class WireLayout {
     const std::int64_t before = pass_ == Pass::forward ? 1 : 2;
     return part(wire, before * blocks() * in_panels()) + block(b, kv_head) * in_columns();
   }
+  /// Elements from the beginning of a head's panels to the panel that starts at a token.
+  std::int64_t panel_at(std::int64_t token) const { return token * depth_dim<T>(shape_.head_dim); }
   /// Elements from the beginning of a head's columns to the tile that starts at d.
   std::int64_t column_tile(int d) const { return padded_tokens() * d; }
   /// Elements from one token to the next in the tile that starts at d.
   int column_stride(int d) const { return std::min(2 * width<A>, padded_dim<A>(shape_.head_dim) - d); }
+  /// Elements from the beginning of a head's forward columns to element d of a token.
+  std::int64_t value_at(std::int64_t token, int d) const {
+    const int tile = d / panel<A> * panel<A>;
+    return column_tile(tile) + token / step * step * column_stride(tile) + (d - tile) * step + token % step;
+  }
 
  private:
   std::int64_t blocks() const { return std::int64_t{shape_.batch} * shape_.kv_heads; }
   std::int64_t block(int b, int kv_head) const { return std::int64_t{b} * shape_.kv_heads + kv_head; }
-  std::int64_t in_panels() const { return padded_tokens() * shape_.head_dim; }
+  std::int64_t in_panels() const { return padded_tokens() * depth_dim<T>(shape_.head_dim); }
   std::int64_t in_columns() const { return padded_tokens() * padded_dim<A>(shape_.head_dim); }
   T* part(std::byte* wire, std::int64_t elements) const { return reinterpret_cast<T*>(wire + flags_bytes_) + elements; }
 
@@ -104,47 +121,62 @@ bool all_finite(const T* packed, std::int64_t count) {
   return total<A>(zeros) == A{0};
 }
 
-/// Packs one panel, zeros behind the last token; says whether all of it is finite.
+/// Packs one panel, zeros behind the last token and the last element; says whether all of it is finite.
 template <class A, class T>
 bool pack_panel(T* target, const SourceRows<T>& rows) {
   constexpr int lanes = width<A>;
+  constexpr int step = depth_step<T>;
+  using Unit = std::conditional_t<step == 1, T, float>;  // what moves as a whole: an element, or a pair
   int d = 0;
   if (rows.count == panel<A> && rows.element == 1) {
-    for (; d + lanes <= rows.head_dim; d += lanes) {
+    for (; d + lanes * step <= rows.head_dim; d += lanes * step) {
       for (int part = 0; part < panel<A>; part += lanes) {
-        Bits<T, lanes> block[lanes];
+        Bits<Unit, lanes> block[lanes];
         const T* from = rows.data + part * rows.token + d;
-        T* to = target + d * panel<A> + part;
+        T* to = target + d * panel<A> + part * step;
         unrolled<lanes>([&](auto i)
                             RONDO_INLINE_LAMBDA { std::memcpy(&block[i], from + i * rows.token, sizeof(block[i])); });
         transpose<lanes>(block);
         unrolled<lanes>([&](auto i) RONDO_INLINE_LAMBDA {
-          std::memcpy(static_cast<void*>(to + i * panel<A>), &block[i], sizeof(block[i]));
+          std::memcpy(static_cast<void*>(to + i * step * panel<A>), &block[i], sizeof(block[i]));
         });
       }
     }
   }
-  for (; d < rows.head_dim; ++d) {
-    for (int i = 0; i < panel<A>; ++i) target[d * panel<A> + i] = i < rows.count ? rows.at(i, d) : static_cast<T>(A{0});
+  for (; d < depth_dim<T>(rows.head_dim); ++d) {
+    for (int i = 0; i < panel<A>; ++i) {
+      const bool held = i < rows.count && d < rows.head_dim;
+      target[d / step * step * panel<A> + i * step + d % step] = held ? rows.at(i, d) : static_cast<T>(A{0});
+    }
   }
-  return all_finite<A>(target, panel<A> * rows.head_dim);
+  return all_finite<A>(target, panel<A> * depth_dim<T>(rows.head_dim));
 }
 
 /// Packs a panel's tokens as rows of at most two vectors of elements, [first, first + columns) of head_dim; zeros behind
 /// the last element and the last token. Says whether all is finite.
-template <class A, class T>
+/// \tparam Step  tokens that stand together
+template <class A, int Step, class T>
 bool pack_rows(T* target, const SourceRows<T>& rows, int first, int columns) {
-  const T zero = static_cast<T>(A{0});
   const int real = std::min(columns, rows.head_dim - first);
-  for (int i = 0; i < panel<A>; ++i) {
+  for (int i = 0; i < panel<A>; i += Step) {
     T* to = target + i * columns;
-    const int held = i < rows.count ? real : 0;
-    if (rows.element == 1) {
-      std::copy_n(rows.data + (held > 0 ? i * rows.token + first : 0), held, to);
-    } else {
-      for (int d = 0; d < held; ++d) to[d] = rows.at(i, first + d);
+    const int held = i + Step <= rows.count && rows.element == 1 ? real : 0;
+    if (held > 0) {
+      const T* from = rows.data + i * rows.token + first;
+      if constexpr (Step == 1) {
+        std::copy_n(from, held, to);
+      } else {
+        for (int d = 0; d < held; ++d) {
+          for (int member = 0; member < Step; ++member) to[d * Step + member] = from[member * rows.token + d];
+        }
+      }
     }
-    std::fill(to + held, to + columns, zero);
+    for (int d = held; d < columns; ++d) {
+      for (int member = 0; member < Step; ++member) {
+        to[d * Step + member] =
+            i + member < rows.count && d < real ? rows.at(i + member, first + d) : static_cast<T>(A{0});
+      }
+    }
   }
   return all_finite<A>(target, panel<A> * columns);
 }
