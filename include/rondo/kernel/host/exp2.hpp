@@ -46,7 +46,8 @@ template <class A>
 
 /// 2^x; relative error at most 2 units in the last place where the result is a normal number; below, 0 or the denormal;
 /// NaN gives NaN, and x beyond the largest exponent counts as that or gives infinity.
-template <class A>
+/// \tparam Small  x is known to stay below the largest exponent
+template <class A, bool Small = false>
 [[gnu::always_inline]] inline Vec<A> exp2_of(Vec<A> x) {
 #if defined(__AVX512F__) && RONDO_HOST_VECTOR_BYTES == 64
   const Vec<A> whole = nearest_integers<A>(x);
@@ -54,15 +55,15 @@ template <class A>
   return scaled_by_powers<A>(exp2_near_zero<A>(r), whole);
 #else
   using C = Exp2Constants<A>;
-  const Vec<A> lowest = splat(static_cast<A>(1 - C::bias));
+  const Vec<A> lowest = splat(static_cast<A>(-C::bias));  // whose power is the number with exponent bits 0: 0
   const Vec<A> highest = splat(static_cast<A>(C::bias));
   const Vec<A> shift = splat(C::shift);
-  Vec<A> clamped = lowest > x ? lowest : x;
-  clamped = highest < clamped ? highest : clamped;
+  Vec<A> clamped = maximum<A>(lowest, x);
+  if constexpr (!Small) clamped = highest < clamped ? highest : clamped;
   const Vec<A> shifted = clamped + shift;
   const Vec<A> p = exp2_near_zero<A>(clamped - (shifted - shift));
   const Ints<A> exponent = std::bit_cast<Ints<A>>(shifted) << C::mantissa;
-  return x < lowest ? Vec<A>{} : p * std::bit_cast<Vec<A>>(exponent);
+  return p * std::bit_cast<Vec<A>>(exponent);
 #endif
 }
 

@@ -188,7 +188,7 @@ class ForwardBlock {
       const Vec<A> before = rondo::host::load<A>(m + lane);
       const Vec<A> now = maximum<A>(here, before);
       rondo::host::store(m + lane, now);
-      rondo::host::store(factors.of + lane, exp2_of<A>(before - finite(now)));
+      rondo::host::store(factors.of + lane, exp2_of<A, true>(before - finite(now)));
     }
     return factors;
   }
@@ -199,16 +199,24 @@ class ForwardBlock {
     for (int lane = 0; lane < group_lanes; lane += width<A>) {
       rondo::host::store(references + lane, finite(rondo::host::load<A>(m_ + group * group_lanes + lane)));
     }
+    exponentiate_rows(s_, p_, slope_, references, factors, seen, l_ + group * tile_rows);
+  }
+
+  /// A function of its own, so that its constants and nothing else are in registers.
+  [[gnu::noinline]] static void exponentiate_rows(const A* s, Operand* p, ScoreSlope<A, Scores> slope,
+                                                  const A* references, const Factors& factors, Columns seen,
+                                                  Vec<A>* l) {
     for (int r = 0; r < tile_rows; ++r) {
-      A* const s = s_ + r * key_block;
-      Vec<A> sum = l_[group * tile_rows + r] * splat(factors.of[r]);
+      const A* const row = s + r * key_block;
+      Operand* const target = p + r * key_block;
       const Vec<A> reference = splat(references[r]);
+      Vec<A> sum = l[r] * splat(factors.of[r]);
       for (int column = seen.begin; column < seen.end; column += width<A>) {
-        const Vec<A> p = exp2_of<A>(slope_.above(rondo::host::load<A>(s + column), reference));
-        rondo::host::store<A>(p_ + r * key_block + column, p);
-        sum += p;
+        const Vec<A> x = exp2_of<A, true>(slope.above(rondo::host::load<A>(row + column), reference));
+        rondo::host::store<A>(target + column, x);
+        sum += x;
       }
-      l_[group * tile_rows + r] = sum;
+      l[r] = sum;
     }
   }
 

@@ -10,7 +10,7 @@
 #include <type_traits>
 #include <utility>
 
-#ifdef __AVX512F__
+#ifdef __AVX__
 #include <immintrin.h>
 #endif
 
@@ -157,8 +157,12 @@ template <class A>
 #endif
 }
 
+/// a > b ? a : b, so b where either is NaN.
 template <class A>
 [[gnu::always_inline]] inline Vec<A> maximum(Vec<A> a, Vec<A> b) {
+#if defined(__AVX__) && RONDO_HOST_VECTOR_BYTES == 32
+  if constexpr (std::is_same_v<A, float>) return _mm256_max_ps(a, b);  // compilers make two instructions of it
+#endif
   return a > b ? a : b;
 }
 
