@@ -1,15 +1,14 @@
 /// \file
 /// The main of test programs that run under mpiexec: starts MPI and Kokkos, then Catch2, in step on all ranks.
+#include "world.hpp"
+
 #include <Kokkos_Core.hpp>
 #include <catch2/catch_session.hpp>
-
-#include <mpi.h>
 
 #include <iostream>
 
 int main(int argc, char** argv) {
-  int level = 0;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &level);
+  rondo::test::start_world(argc, argv);
   int result = 0;
   {
     Catch::Session session;
@@ -21,8 +20,6 @@ int main(int argc, char** argv) {
     }
   }
   std::cout << std::flush;
-  // A rank that failed may have left messages behind that the others wait for in MPI_Finalize.
-  if (result != 0) MPI_Abort(MPI_COMM_WORLD, result);
-  MPI_Finalize();
+  rondo::test::end_world(result);
   return 0;
 }

@@ -5,6 +5,7 @@
 #include <rondo/comm/concept.hpp>
 #include <rondo/comm/mpi/collective.hpp>
 #include <rondo/comm/mpi/options.hpp>
+#include <rondo/comm/mpi/survivors.hpp>
 #include <rondo/comm/mpi/transfer.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -164,6 +165,24 @@ class mpi_communicator {
     return {*this, std::move(part), shared_->group};
   }
 
+  /// After a failure: a communicator of the ranks that are left, in their order, with which work goes on. All of them
+  /// call it; gone are those that have died, and those that do not answer within the deadline. Returns within
+  /// three deadlines. This communicator stays as unusable as it is. Processes outlive the death of another only where
+  /// the launcher lets them (`mpiexec --with-ft ulfm` of Open MPI).
+  /// \throws argument_error on a part that was split off: shrink the whole and split again
+  /// \throws agreement_error when ranks failed meanwhile: call it again. peer_failed on a rank taken for gone by others
+  mpi_communicator shrink() {
+    if (members().context != group().whole().context) {
+      throw argument_error("shrink: this communicator was split off another; shrink that one and split again");
+    }
+    // Those who have not heard of a failure must not be taken for gone.
+    group().fail(members().process(rank()), detail::message("rank ", rank(), " has called shrink"));
+    if (!roll_call_) roll_call_ = std::make_unique<mpi::RollCall>(group());
+    mpi::Members left = roll_call_->survivors();
+    auto group_left = std::make_shared<mpi::Group>(group().shared_duplicate(), left, deadline());
+    return {*this, std::move(left), std::move(group_left)};
+  }
+
  private:
   using Shared = mpi::Shared<memory_space>;
 
@@ -214,6 +233,7 @@ class mpi_communicator {
   bool staged_ = false;
   std::shared_ptr<Shared> shared_;
   std::unique_ptr<mpi::Collective> collective_;
+  std::unique_ptr<mpi::RollCall> roll_call_;
   std::array<char, 96> signature_{};
   int exceptions_ = std::uncaught_exceptions();
 };

@@ -18,7 +18,7 @@ namespace rondo::mpi {
 using Clock = std::chrono::steady_clock;
 
 /// Kinds of messages, told apart by their tags.
-enum class Kind { exchange, meeting, bulk, notice };
+enum class Kind { exchange, meeting, bulk, notice, roll_call };
 
 /// Throws argument_error where MPI cannot be used by the calling thread.
 inline void check_usable() {
@@ -115,7 +115,7 @@ class Duplicate {
   }
 
  private:
-  static constexpr int kinds = 4;
+  static constexpr int kinds = 8;
 
   int number(int (*ask)(MPI_Comm, int*)) const {
     int result = 0;
