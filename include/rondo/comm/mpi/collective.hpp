@@ -162,14 +162,14 @@ class Collective {
       if (place != 0) {
         const int parent = rank_at(place - mask);
         letter.receive(group, members.process(parent), tag, 0, piece.size());
-        wait_for(group, members, letter, parent, group.deadline(), what);
+        wait_for(group, members, letter, parent, what);
         std::copy(letter.bytes().begin(), letter.bytes().end(), piece.begin());
       }
       for (mask >>= 1; mask > 0; mask >>= 1) {
         if (place + mask >= ranks) continue;
         const int child = rank_at(place + mask);
         letter.send(group, members.process(child), tag, 0, piece.size());
-        wait_for(group, members, letter, child, group.deadline(), what);
+        wait_for(group, members, letter, child, what);
       }
     }
   }
@@ -182,8 +182,8 @@ class Collective {
   }
   void wait_for_all(Group& group, const Members& members, std::string_view what) {
     for_others(members, [&](std::size_t other) {
-      wait_for(group, members, letters_.in(other), static_cast<int>(other), group.deadline(), what);
-      wait_for(group, members, letters_.out(other), static_cast<int>(other), group.deadline(), what);
+      wait_for(group, members, letters_.in(other), static_cast<int>(other), what);
+      wait_for(group, members, letters_.out(other), static_cast<int>(other), what);
     });
   }
 

@@ -96,43 +96,44 @@ class Group {
     throw error;
   }
 
-  /// Polls until done().
-  /// \param give_up  called when it has not come about within `limit`: must throw
-  template <class Done, class GiveUp>
-  void wait(const Members& members, Deadline limit, const Done& done, const GiveUp& give_up) {
-    const auto end = Clock::now() + limit;
+  /// Polls until done(). Before it gives up, it asks the one it waits for, and whoever waits answers: a peer that is
+  /// silent is the one to blame, one that itself waits for another is not, so there is time for that one's neighbour to
+  /// name it.
+  /// \param peer     peer(): the rank that is waited for
+  /// \param give_up  give_up(text about the peer), called when it has not come about within the deadline: must throw
+  template <class Done, class Peer, class GiveUp>
+  void wait(const Members& members, const Done& done, const Peer& peer, const GiveUp& give_up) {
+    const auto begin = Clock::now();
+    asked_.reset();
     for (Patience patience;; patience.pause()) {
-      if (done()) return;
-      if (patience.is_time_to_listen()) listen();
+      if (done()) break;
+      if (patience.is_time_to_listen()) {
+        waits_for_ = members.process(peer());
+        listen();
+      }
       if (failure_) {
-        if (done()) return;  // what it needed had arrived
+        if (done()) break;  // what it needed had arrived
         throw_if_failed(members);
       }
-      if (Clock::now() > end) give_up();
+      const Deadline waited = Clock::now() - begin;
+      if (waited < 0.85 * deadline_) continue;
+      if (!asked_ || asked_->process != members.process(peer())) ask(members.process(peer()));
+      if (waited > deadline_ || (waited > 0.95 * deadline_ && !asked_->waits_for)) {
+        give_up(asked_->waits_for
+                    ? detail::message(", which itself waits for rank ", members.rank_of(*asked_->waits_for))
+                    : std::string());
+      }
     }
   }
 
-  /// Takes in notices of other ranks and what MPI itself knows of failures.
+  /// Takes in what other ranks send and what MPI itself knows of failures.
   void listen() {
-    int arrived = 0;
-    MPI_Status status;
-    const int code = MPI_Iprobe(MPI_ANY_SOURCE, tag(), comm(), &arrived, &status);
-    if (code != MPI_SUCCESS) return hear_of_failure(code);
-    if (!arrived || failure_) return;
-    auto notice = std::make_unique<Notice>();
-    MPI_Request request = MPI_REQUEST_NULL;
-    int done = 0;
-    if (MPI_Irecv(notice.get(), sizeof(Notice), MPI_BYTE, status.MPI_SOURCE, tag(), comm(), &request) != MPI_SUCCESS)
-      return;
-    for (const auto end = Clock::now() + deadline_; !done && Clock::now() < end;) {
-      if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) done = 1;
+    for (int arrived = 1; arrived && !failure_;) {
+      MPI_Status status;
+      const int code = MPI_Iprobe(MPI_ANY_SOURCE, tag(), comm(), &arrived, &status);
+      if (code != MPI_SUCCESS) return hear_of_failure(code);
+      if (arrived) take_in(status.MPI_SOURCE);
     }
-    if (!done) {
-      static_cast<void>(notice.release());
-      return;
-    }
-    failure_ = Failure{notice->process, std::string(notice->what.data())};
-    duplicate_->abandon();
   }
 
  private:
@@ -141,41 +142,80 @@ class Group {
     std::string what;
   };
   struct Notice {
+    enum class Kind { failure, question, answer } kind = Kind::failure;
     int process = 0;
     std::array<char, 500> what{};
+  };
+  struct Asked {
+    int process;
+    std::optional<int> waits_for;
+  };
+  /// A notice on its way to some ranks. Small messages leave at once; those that do not are left to themselves.
+  struct Letters {
+    Notice notice;
+    std::vector<MPI_Request> requests;
   };
 
   int tag() const { return Duplicate::tag(whole_.context, Kind::notice); }
 
-  /// Sends the failure to every other rank. Small messages leave at once; those that do not are left to themselves.
+  void take_in(int source) {
+    auto notice = std::make_unique<Notice>();
+    MPI_Request request = MPI_REQUEST_NULL;
+    int done = 0;
+    if (MPI_Irecv(notice.get(), sizeof(Notice), MPI_BYTE, source, tag(), comm(), &request) != MPI_SUCCESS) return;
+    for (const auto end = Clock::now() + deadline_; !done && Clock::now() < end;) {
+      if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) return;
+    }
+    if (!done) {
+      static_cast<void>(notice.release());
+    } else if (notice->kind == Notice::Kind::question) {
+      send({Notice::Kind::answer, waits_for_, {}}, {source});
+    } else if (notice->kind == Notice::Kind::answer) {
+      if (asked_ && asked_->process == source) asked_->waits_for = notice->process;
+    } else {
+      failure_ = Failure{notice->process, std::string(notice->what.data())};
+      duplicate_->abandon();
+    }
+  }
+
+  void ask(int process) {
+    asked_ = Asked{process, {}};
+    send({Notice::Kind::question, process, {}}, {process});
+  }
+
+  /// Sends the failure to every other rank.
   void announce() {
-    struct Letters {
-      Notice notice;
-      std::vector<MPI_Request> requests;
-    };
+    Notice notice{Notice::Kind::failure, failure_->process, {}};
+    failure_->what.copy(notice.what.data(), notice.what.size() - 1);
+    std::vector<int> processes;
+    for (const int process : whole_.processes) {
+      if (process != whole_.process(whole_.rank) && process != failure_->process) processes.push_back(process);
+    }
+    send(notice, processes);
+  }
+
+  void send(const Notice& notice, const std::vector<int>& processes) {
     auto letters = std::make_unique<Letters>();
-    letters->notice.process = failure_->process;
-    failure_->what.copy(letters->notice.what.data(), letters->notice.what.size() - 1);
-    for (int rank = 0; rank < whole_.size(); ++rank) {
-      if (rank == whole_.rank || whole_.process(rank) == failure_->process) continue;
-      letters->requests.push_back(MPI_REQUEST_NULL);
-      if (MPI_Isend(&letters->notice, sizeof(Notice), MPI_BYTE, whole_.process(rank), tag(), comm(),
-                    &letters->requests.back()) != MPI_SUCCESS) {
-        letters->requests.pop_back();
+    letters->notice = notice;
+    letters->requests.assign(processes.size(), MPI_REQUEST_NULL);
+    for (std::size_t i = 0; i < processes.size(); ++i) {
+      if (MPI_Isend(&letters->notice, sizeof(Notice), MPI_BYTE, processes[i], tag(), comm(), &letters->requests[i]) !=
+          MPI_SUCCESS) {
+        letters->requests[i] = MPI_REQUEST_NULL;
       }
     }
-    std::size_t left = letters->requests.size();
-    const auto end = Clock::now() + std::min<Deadline>(deadline_, Deadline(0.2));
-    for (Patience patience; left > 0 && Clock::now() < end; patience.pause()) {
-      left = 0;
+    bool left = false;
+    const auto end = Clock::now() + std::min<Deadline>(0.02 * deadline_, Deadline(0.2));
+    for (Patience patience; !left && Clock::now() < end; patience.pause()) {
+      left = true;
       for (MPI_Request& request : letters->requests) {
         int done = 1;
         if (request == MPI_REQUEST_NULL) continue;
         if (MPI_Test(&request, &done, MPI_STATUS_IGNORE) != MPI_SUCCESS) request = MPI_REQUEST_NULL;
-        if (!done) ++left;
+        left = left && done;
       }
     }
-    if (left > 0) static_cast<void>(letters.release());
+    if (!left) static_cast<void>(letters.release());
   }
 
   void hear_of_failure(int code) {
@@ -212,6 +252,8 @@ class Group {
   Members whole_;
   Deadline deadline_;
   std::optional<Failure> failure_;
+  std::optional<Asked> asked_;
+  int waits_for_ = 0;
 };
 
 }  // namespace rondo::mpi

@@ -76,8 +76,7 @@ class Letter {
 };
 
 /// Waits for a letter that goes to or comes from `peer`, within a collective.
-inline void wait_for(Group& group, const Members& members, Letter& letter, int peer, Deadline limit,
-                     std::string_view what) {
+inline void wait_for(Group& group, const Members& members, Letter& letter, int peer, std::string_view what) {
   int code = MPI_SUCCESS;
   const auto done = [&] {
     if (letter.test(code)) return true;
@@ -90,10 +89,12 @@ inline void wait_for(Group& group, const Members& members, Letter& letter, int p
     throw peer_failed(peer, detail::message("rank ", members.rank, " cannot finish ", what, ": the process of rank ",
                                             peer, " has died"));
   };
-  group.wait(members, limit, done, [&] {
-    group.abandon(timeout_error(
-        peer, detail::message("rank ", members.rank, " waited ", limit.count(), " s for rank ", peer, " at ", what)));
-  });
+  group.wait(
+      members, done, [peer] { return peer; },
+      [&](const std::string& about_peer) {
+        group.abandon(timeout_error(peer, detail::message("rank ", members.rank, " waited ", group.deadline().count(),
+                                                          " s for rank ", peer, about_peer, ", at ", what)));
+      });
 }
 
 /// Where the ranks of one communicator meet. Messages never exceed a size that all know, so that ranks which mean
@@ -121,7 +122,7 @@ class Meeting {
       if (child >= members.size()) continue;
       theirs_.bytes().resize(most);
       theirs_.receive(group, members.process(child), tag, 0, most);
-      wait_for(group, members, theirs_, child, patience(group, members, mask), signature);
+      wait_for(group, members, theirs_, child, signature);
       take_in(header, members.rank, child, payload, merge);
     }
     const bool is_root = members.rank == 0;
@@ -129,10 +130,10 @@ class Meeting {
       const int parent = members.rank - mask;
       pack(header, payload);
       mine_.send(group, members.process(parent), tag, 0, mine_.bytes().size());
-      wait_for(group, members, mine_, parent, group.deadline(), signature);
+      wait_for(group, members, mine_, parent, signature);
       theirs_.bytes().resize(most);
       theirs_.receive(group, members.process(parent), tag, 0, most);
-      wait_for(group, members, theirs_, parent, group.deadline(), signature);
+      wait_for(group, members, theirs_, parent, signature);
       std::memcpy(&header, theirs_.bytes().data(), sizeof header);
       payload.assign(theirs_.bytes().begin() + sizeof header,
                      theirs_.bytes().begin() + static_cast<std::ptrdiff_t>(theirs_.received()));
@@ -144,7 +145,7 @@ class Meeting {
       const int child = members.rank + mask;
       if (child >= members.size()) continue;
       mine_.send(group, members.process(child), tag, 0, mine_.bytes().size());
-      wait_for(group, members, mine_, child, group.deadline(), signature);
+      wait_for(group, members, mine_, child, signature);
     }
     if (header.refusal[0] != '\0') throw agreement_error(header.refusal.data());
   }
@@ -154,11 +155,6 @@ class Meeting {
     std::array<char, 96> signature{};
     std::array<char, 256> refusal{};
   };
-
-  /// The one who waits for the missing rank itself should be the first to give up, as it knows whom to name.
-  static Deadline patience(const Group& group, const Members& members, int mask) {
-    return group.deadline() * (0.9 + 0.05 * mask / members.size());
-  }
 
   void pack(const Header& header, const std::vector<std::byte>& payload) {
     mine_.bytes().resize(sizeof header + payload.size());

@@ -106,12 +106,12 @@ class Transfer {
       if (!done) throw_on_error();
       return done;
     };
-    group.wait(shared_->members, group.deadline(), arrived, [&] {
+    const auto peer = [&] { return first_unfinished()->peer(); };
+    group.wait(shared_->members, arrived, peer, [&](const std::string& about_peer) {
       const auto& message = *first_unfinished();
-      group.abandon(timeout_error(
-          message.peer(),
-          text(detail::message(" waited ", group.deadline().count(), " s for rank ", message.peer(), " at").c_str(),
-               message)));
+      const std::string what =
+          detail::message(" waited ", group.deadline().count(), " s for rank ", message.peer(), about_peer, ", at");
+      group.abandon(timeout_error(message.peer(), text(what.c_str(), message)));
     });
   }
 
