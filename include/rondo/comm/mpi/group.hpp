@@ -71,14 +71,15 @@ class Group {
   const Members& whole() const { return whole_; }
   bool has_failed() const { return failure_.has_value(); }
 
+  /// \param doing  what this rank was about, for the message
   /// \throws peer_failed, in the numbers of the communicator that asks
-  void throw_if_failed(const Members& members) const {
+  void throw_if_failed(const Members& members, const std::string& doing = {}) const {
     if (!failure_) return;
     const int rank = members.rank_of(failure_->process);
     const std::string who = rank >= 0
                                 ? detail::message("rank ", rank)
                                 : detail::message("rank ", whole_.rank_of(failure_->process), " of the whole group");
-    throw peer_failed(rank, detail::message(who, " failed: ", failure_->what));
+    throw peer_failed(rank, detail::message(who, " failed: ", failure_->what, doing.empty() ? "" : "; ", doing));
   }
 
   /// This group is of no use any more. The first failure counts; every other rank is told of it.
@@ -100,9 +101,10 @@ class Group {
   /// silent is the one to blame, one that itself waits for another is not, so there is time for that one's neighbour to
   /// name it.
   /// \param peer     peer(): the rank that is waited for
+  /// \param doing    doing(): "rank 2 was at ...", for the message of a failure elsewhere
   /// \param give_up  give_up(text about the peer), called when it has not come about within the deadline: must throw
-  template <class Done, class Peer, class GiveUp>
-  void wait(const Members& members, const Done& done, const Peer& peer, const GiveUp& give_up) {
+  template <class Done, class Peer, class Doing, class GiveUp>
+  void wait(const Members& members, const Done& done, const Peer& peer, const Doing& doing, const GiveUp& give_up) {
     const auto begin = Clock::now();
     asked_.reset();
     for (Patience patience;; patience.pause()) {
@@ -113,7 +115,7 @@ class Group {
       }
       if (failure_) {
         if (done()) break;  // what it needed had arrived
-        throw_if_failed(members);
+        throw_if_failed(members, doing());
       }
       const Deadline waited = Clock::now() - begin;
       if (waited < 0.85 * deadline_) continue;

@@ -89,8 +89,9 @@ inline void wait_for(Group& group, const Members& members, Letter& letter, int p
     throw peer_failed(peer, detail::message("rank ", members.rank, " cannot finish ", what, ": the process of rank ",
                                             peer, " has died"));
   };
+  const auto doing = [&] { return detail::message("rank ", members.rank, " was at ", what, " with rank ", peer); };
   group.wait(
-      members, done, [peer] { return peer; },
+      members, done, [peer] { return peer; }, doing,
       [&](const std::string& about_peer) {
         group.abandon(timeout_error(peer, detail::message("rank ", members.rank, " waited ", group.deadline().count(),
                                                           " s for rank ", peer, about_peer, ", at ", what)));

@@ -107,7 +107,8 @@ class Transfer {
       return done;
     };
     const auto peer = [&] { return first_unfinished()->peer(); };
-    group.wait(shared_->members, arrived, peer, [&](const std::string& about_peer) {
+    const auto doing = [&] { return text(" was at", *first_unfinished()); };
+    group.wait(shared_->members, arrived, peer, doing, [&](const std::string& about_peer) {
       const auto& message = *first_unfinished();
       const std::string what =
           detail::message(" waited ", group.deadline().count(), " s for rank ", message.peer(), about_peer, ", at");
