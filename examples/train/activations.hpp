@@ -32,11 +32,11 @@ auto as_heads(const Matrix<T>& x, int heads) {
 /// the feed-forward's hidden activation are computed again.
 template <class T>
 struct BlockActivations {
-  Matrix<T> x;                   ///< [tokens, dim]
-  Matrix<T> query, attended;     ///< [tokens, heads · head_dim]
-  Matrix<T> key, value;          ///< [tokens, kv_heads · head_dim]
+  Matrix<T> x;                                                     ///< [tokens, dim]
+  Matrix<T> query, attended;                                       ///< [tokens, heads · head_dim]
+  Matrix<T> key, value;                                            ///< [tokens, kv_heads · head_dim]
   Kokkos::View<T***, Kokkos::LayoutRight, Kokkos::HostSpace> lse;  ///< [1, heads, tokens]
-  Matrix<T> middle;              ///< [tokens, dim], x plus the attention's part
+  Matrix<T> middle;                                                ///< [tokens, dim], x plus the attention's part
 
   BlockActivations(const ModelShape& shape, std::int64_t tokens)
       : x(make_matrix<T>("train::x", tokens, shape.dim)),
@@ -52,8 +52,8 @@ struct BlockActivations {
 /// Of which every model needs one, whatever its depth.
 template <class T>
 struct Scratch {
-  Matrix<T> last;    ///< [tokens, dim], what leaves the last block
-  Matrix<T> normed;  ///< [tokens, dim]
+  Matrix<T> last;                         ///< [tokens, dim], what leaves the last block
+  Matrix<T> normed;                       ///< [tokens, dim]
   Matrix<T> grad, grad_part, grad_query;  ///< [tokens, dim]
   Matrix<T> grad_key, grad_value;         ///< [tokens, kv_heads · head_dim]
 

@@ -14,18 +14,19 @@ namespace train {
 
 struct AdamWOptions {
   double learning_rate = 4e-3;
-  std::int64_t warmup = 10;    ///< steps in which the learning rate rises to that
-  double final_share = 0.1;    ///< of it that is left after the last step
+  std::int64_t warmup = 10;  ///< steps in which the learning rate rises to that
+  double final_share = 0.1;  ///< of it that is left after the last step
   double beta1 = 0.9;
   double beta2 = 0.95;
   double epsilon = 1e-8;
-  double weight_decay = 0.1;   ///< on matrices, not on the weights of norms
-  double clip = 1.0;           ///< largest norm of the gradient
+  double weight_decay = 0.1;  ///< on matrices, not on norms and biases
+  double clip = 1.0;          ///< largest norm of the gradient
 };
 
 /// Learning rate of step `step` (from 0) of `steps`.
 inline double learning_rate(const AdamWOptions& options, std::int64_t step, std::int64_t steps) {
-  const double warm = std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(std::max<std::int64_t>(1, options.warmup)));
+  const double warm =
+      std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(std::max<std::int64_t>(1, options.warmup)));
   const double progress = static_cast<double>(step) / static_cast<double>(std::max<std::int64_t>(1, steps));
   const double cosine = 0.5 * (1 + std::cos(std::numbers::pi * progress));
   return options.learning_rate * warm * (options.final_share + (1 - options.final_share) * cosine);
@@ -49,7 +50,8 @@ class AdamW {
   /// Makes step number `step` (from 0) of `steps`. \return the norm of the gradient before clipping
   double step(std::int64_t step, std::int64_t steps, const Flat<T>& weights, const Flat<T>& gradient) {
     double squares = 0;
-    for (std::size_t i = 0; i < gradient.size(); ++i) squares += static_cast<double>(gradient(i)) * static_cast<double>(gradient(i));
+    for (std::size_t i = 0; i < gradient.size(); ++i)
+      squares += static_cast<double>(gradient(i)) * static_cast<double>(gradient(i));
     const double norm = std::sqrt(squares);
     const T shrink = static_cast<T>(norm > options_.clip ? options_.clip / norm : 1.0);
 
@@ -57,7 +59,7 @@ class AdamW {
     const double bias1 = 1 - std::pow(options_.beta1, static_cast<double>(step + 1));
     const double bias2 = 1 - std::pow(options_.beta2, static_cast<double>(step + 1));
     for (const TensorPlace& place : layout_.tensors()) {
-      const double decay = place.spread == 0 ? 0.0 : options_.weight_decay;
+      const double decay = place.decays() ? options_.weight_decay : 0.0;
       update(place, static_cast<T>(1 - rate * decay), static_cast<T>(rate / bias1),
              static_cast<T>(1 / std::sqrt(bias2)), shrink, weights, gradient);
     }

@@ -22,8 +22,8 @@ namespace train {
 
 inline constexpr std::array<char, 8> checkpoint_mark{'R', 'O', 'N', 'D', 'O', '1', '\n', '\0'};
 
-/// All that must be the same for a resumed run to follow the same curve. Ranks and sharding are not in it: the curve is
-/// the same up to rounding.
+/// All that must be the same for a resumed run to follow the same curve. Ranks, sharding and chunk are not in it: with the
+/// same ones a resumed run computes the same bits, with others the same curve up to rounding.
 inline nlohmann::ordered_json describe(const Recipe& recipe, const Corpus& corpus) {
   return {{"context", recipe.context},
           {"steps", recipe.steps},
@@ -42,21 +42,41 @@ inline nlohmann::ordered_json describe(const Recipe& recipe, const Corpus& corpu
           {"fingerprint of the text", corpus.fingerprint()}};
 }
 
+/// A number that changes with the step and with every bit of the parts.
+template <class T>
+std::uint64_t fingerprint(std::int64_t step, const std::array<Flat<T>, 3>& parts) {
+  std::uint64_t sum = fingerprint({reinterpret_cast<const std::uint8_t*>(&step), sizeof step});
+  for (const Flat<T>& part : parts) {
+    sum = fingerprint({reinterpret_cast<const std::uint8_t*>(part.data()), part.size() * sizeof(T)}, sum);
+  }
+  return sum;
+}
+
+/// Where a checkpoint is written before it takes the place of the former one.
+inline std::filesystem::path unfinished(std::filesystem::path file) { return file += ".unfinished"; }
+
+/// \throws refusal  when no checkpoint can be written there: better said before the first step than after many
+inline void check_writable(const std::filesystem::path& file) {
+  const bool opened =
+      !std::filesystem::is_directory(file) && std::ofstream(unfinished(file), std::ios::binary).is_open();
+  if (!opened) throw refusal("the checkpoint " + file.string() + " cannot be written");
+  std::filesystem::remove(unfinished(file));
+}
+
 /// Writes to a temporary name and renames: a crash while writing leaves the former checkpoint whole.
 /// \param parts  weights, first moment, second moment
 template <class T>
 void write_checkpoint(const std::filesystem::path& file, const nlohmann::ordered_json& recipe, std::int64_t step,
                       const std::array<Flat<T>, 3>& parts) {
-  const std::string header = nlohmann::ordered_json{{"step", step},
-                                                    {"parameters", parts[0].size()},
-                                                    {"bytes of a number", sizeof(T)},
-                                                    {"recipe", recipe}}
-                                 .dump();
+  const std::string header = nlohmann::ordered_json{
+      {"step", step},
+      {"parameters", parts[0].size()},
+      {"bytes of a number", sizeof(T)},
+      {"fingerprint of the numbers", fingerprint(step, parts)},
+      {"recipe", recipe}}.dump();
   const auto length = static_cast<std::uint64_t>(header.size());
-  std::filesystem::path unfinished = file;
-  unfinished += ".unfinished";
   {
-    std::ofstream out(unfinished, std::ios::binary);
+    std::ofstream out(unfinished(file), std::ios::binary);
     out.write(checkpoint_mark.data(), checkpoint_mark.size());
     out.write(reinterpret_cast<const char*>(&length), sizeof length);
     out.write(header.data(), static_cast<std::streamsize>(header.size()));
@@ -64,53 +84,68 @@ void write_checkpoint(const std::filesystem::path& file, const nlohmann::ordered
       out.write(reinterpret_cast<const char*>(part.data()), static_cast<std::streamsize>(part.size() * sizeof(T)));
     }
     out.close();
-    if (!out) throw refusal("the checkpoint " + unfinished.string() + " cannot be written");
+    if (!out) throw refusal("the checkpoint " + unfinished(file).string() + " cannot be written");
   }
-  std::filesystem::rename(unfinished, file);
+  std::filesystem::rename(unfinished(file), file);
+}
+
+/// The header of a checkpoint; `in` stands behind it then. \throws refusal  when the file is none, or its header damaged
+inline nlohmann::ordered_json read_header(std::istream& in, const std::filesystem::path& file,
+                                          const std::string& name) {
+  std::array<char, 8> mark{};
+  std::uint64_t length = 0;
+  in.read(mark.data(), mark.size());
+  in.read(reinterpret_cast<char*>(&length), sizeof length);
+  if (!in || mark != checkpoint_mark) throw refusal(name + " is not a checkpoint of this program");
+  std::string text;
+  if (length <= std::filesystem::file_size(file)) {
+    text.resize(length);
+    in.read(text.data(), static_cast<std::streamsize>(length));
+  }
+  auto header = nlohmann::ordered_json::parse(text, nullptr, false);
+  const bool whole = in && header.is_object() && header["step"].is_number_integer() && header["recipe"].is_object();
+  if (!whole) throw refusal(name + " is damaged: its header cannot be read");
+  return header;
 }
 
 /// Reads the parts in place. \return the step
-/// \throws refusal  when the file is none, is cut short, or belongs to another recipe: naming the values that differ
+/// \throws refusal  when the file is none, is cut short or damaged, or belongs to another recipe: naming what differs
 template <class T>
 std::int64_t read_checkpoint(const std::filesystem::path& file, const nlohmann::ordered_json& recipe,
                              const std::array<Flat<T>, 3>& parts) {
   const std::string name = "the checkpoint " + file.string();
   std::ifstream in(file, std::ios::binary);
-  if (!in) throw refusal(name + " cannot be opened");
-  std::array<char, 8> mark{};
-  std::uint64_t length = 0;
-  in.read(mark.data(), mark.size());
-  in.read(reinterpret_cast<char*>(&length), sizeof length);
-  if (!in || mark != checkpoint_mark || length > std::filesystem::file_size(file)) {
-    throw refusal(name + " is not a checkpoint of this program");
-  }
-  std::string text(length, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(length));
-  const auto header = nlohmann::ordered_json::parse(text, nullptr, false);
-  if (header.is_discarded()) throw refusal(name + " is damaged: its header cannot be read");
+  if (!in || std::filesystem::is_directory(file)) throw refusal(name + " cannot be opened");
+  const nlohmann::ordered_json header = read_header(in, file, name);
 
   std::string differences;
   for (const auto& [key, wanted] : recipe.items()) {
     const auto given = header["recipe"].value(key, nlohmann::ordered_json{});
     if (given == wanted) continue;
-    differences += (differences.empty() ? "" : ", ") + key + " is " + given.dump() + " there and " + wanted.dump() + " here";
+    differences +=
+        (differences.empty() ? "" : ", ") + key + " is " + given.dump() + " there and " + wanted.dump() + " here";
   }
   if (!differences.empty()) throw refusal(name + " belongs to another run: " + differences);
-  const std::uint64_t payload = 3 * parts[0].size() * sizeof(T);
-  const std::uint64_t needed = sizeof mark + sizeof length + length + payload;
-  if (header["bytes of a number"] != sizeof(T) || std::filesystem::file_size(file) != needed) {
-    throw refusal(name + " has " + std::to_string(std::filesystem::file_size(file)) + " bytes, needed are " +
+  const std::uint64_t needed = static_cast<std::uint64_t>(in.tellg()) + 3 * parts[0].size() * sizeof(T);
+  const std::uint64_t size = std::filesystem::file_size(file);
+  if (size != needed) {
+    throw refusal(name + " is damaged: it has " + std::to_string(size) + " bytes, needed are " +
                   std::to_string(needed));
   }
   for (const Flat<T>& part : parts) {
     in.read(reinterpret_cast<char*>(part.data()), static_cast<std::streamsize>(part.size() * sizeof(T)));
   }
-  return header["step"];
+  const std::int64_t step = header["step"];
+  if (!in || header.value("fingerprint of the numbers", nlohmann::ordered_json{}) != fingerprint(step, parts)) {
+    throw refusal(name + " is damaged: its numbers are not those that were written");
+  }
+  return step;
 }
 
 /// Rank 0 writes; all ranks know whether it could.
 template <class Comm, class TrainerT>
-void save(Comm& comm, const std::filesystem::path& file, const nlohmann::ordered_json& recipe, const TrainerT& trainer) {
+void save(Comm& comm, const std::filesystem::path& file, const nlohmann::ordered_json& recipe,
+          const TrainerT& trainer) {
   if (comm.rank() == 0) write_checkpoint(file, recipe, trainer.steps_done(), trainer.state());
   comm.barrier();
 }
@@ -121,7 +156,8 @@ void resume(Comm& comm, const std::filesystem::path& file, const nlohmann::order
   std::int64_t step = 0;
   if (comm.rank() == 0) step = read_checkpoint(file, recipe, trainer.state());
   comm.broadcast(std::as_writable_bytes(std::span{&step, 1}), 0);
-  for (const auto& part : trainer.state()) comm.broadcast(std::as_writable_bytes(std::span{part.data(), part.size()}), 0);
+  for (const auto& part : trainer.state())
+    comm.broadcast(std::as_writable_bytes(std::span{part.data(), part.size()}), 0);
   trainer.set_steps_done(step);
 }
 

@@ -34,6 +34,12 @@ constexpr std::uint64_t random_bits(std::uint64_t seed, std::uint64_t stream, st
   return mix(mix(mix(seed) ^ stream) ^ index);
 }
 
+/// A number that changes with the bytes (FNV-1a), and with the number that came before.
+constexpr std::uint64_t fingerprint(std::span<const std::uint8_t> bytes, std::uint64_t before = 0xcbf29ce484222325u) {
+  for (const std::uint8_t byte : bytes) before = (before ^ byte) * 0x100000001b3u;
+  return before;
+}
+
 /// From the same bits, a number in (0, 1).
 constexpr double random_unit(std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
   return (static_cast<double>(random_bits(seed, stream, index) >> 11) + 0.5) * 0x1p-53;
@@ -66,7 +72,12 @@ class Corpus {
       std::ifstream in(file, std::ios::binary);
       text.insert(text.end(), std::istreambuf_iterator<char>(in), {});
     }
-    if (text.empty()) throw refusal("the directory " + directory.string() + " holds no files to learn from");
+    if (text.empty()) {
+      std::string endings;
+      for (const std::string& extension : extensions) endings += (endings.empty() ? " (ending in " : ", ") + extension;
+      throw refusal("the directory " + directory.string() + " holds no files to learn from" + endings +
+                    (endings.empty() ? "" : ")"));
+    }
     Corpus corpus(std::move(text), context);
     corpus.files_ = static_cast<std::int64_t>(files.size());
     return corpus;
@@ -78,7 +89,7 @@ class Corpus {
 
   /// The window of a step: a place drawn from the seed and the step alone, clear of what is held out.
   Window training(std::uint64_t seed, std::int64_t step) const {
-    const std::int64_t before = middle() - length() + 1;           // windows that end before it
+    const std::int64_t before = middle() - length() + 1;              // windows that end before it
     const std::int64_t after = size() - middle() - 2 * length() + 1;  // windows that begin after it
     const std::uint64_t bits = random_bits(seed, text_stream, static_cast<std::uint64_t>(step));
     const auto place = static_cast<std::int64_t>(bits % static_cast<std::uint64_t>(before + after));
@@ -87,12 +98,8 @@ class Corpus {
 
   Window held_out() const { return window(middle()); }
 
-  /// A number that changes with the text (FNV-1a): a checkpoint remembers what it was trained on.
-  std::uint64_t fingerprint() const {
-    std::uint64_t hash = 0xcbf29ce484222325u;
-    for (const std::uint8_t byte : text_) hash = (hash ^ byte) * 0x100000001b3u;
-    return hash;
-  }
+  /// A checkpoint remembers by it what it was trained on.
+  std::uint64_t fingerprint() const { return train::fingerprint(text_); }
 
  private:
   static constexpr std::uint64_t text_stream = 1'000'000;  // apart from the streams of the weights

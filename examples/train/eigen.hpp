@@ -24,4 +24,13 @@ auto matrix(const View& x) {
   return MatrixMap<T>(x.data(), static_cast<Eigen::Index>(x.extent(0)), static_cast<Eigen::Index>(x.extent(1)));
 }
 
+/// A vector as a row.
+template <class View>
+auto row(const View& x) {
+  using T = typename View::value_type;
+  using Row = Eigen::Matrix<std::remove_const_t<T>, 1, Eigen::Dynamic>;
+  return Eigen::Map<std::conditional_t<std::is_const_v<T>, const Row, Row>>(x.data(),
+                                                                            static_cast<Eigen::Index>(x.extent(0)));
+}
+
 }  // namespace train

@@ -8,6 +8,8 @@
 
 #include <rondo/rondo.hpp>
 
+#include <unistd.h>
+
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -20,8 +22,10 @@ using train::Outcome;
 
 /// The first signal asks for a stop at the end of the step; the second finds the default again, and ends the program.
 extern "C" void on_signal(int signal) {
-  train::stop_asked = true;
+  train::stop_signal = signal;
   std::signal(signal, SIG_DFL);
+  constexpr char text[] = "\nstopping at the end of this step; once more ends at once\n";
+  static_cast<void>(!write(STDERR_FILENO, text, sizeof text - 1));
 }
 
 /// Runs all ranks as threads of this process. The layers compute on the host, so the ring does.
@@ -80,11 +84,13 @@ void summarise(const Options& options, const Outcome& outcome) {
   std::printf("peak memory of each rank:");
   for (const std::int64_t bytes : outcome.peak_bytes) std::printf(" %s", train::binary_size(bytes).c_str());
   std::printf("\n");
-  if (!outcome.checkpoint.empty()) {
-    std::printf("checkpoint: %s%s\n", outcome.checkpoint.c_str(),
-                outcome.finished ? "" : "; --resume --checkpoint FILE goes on from it");
+  if (!outcome.checkpoint.empty()) std::printf("checkpoint: %s\n", outcome.checkpoint.c_str());
+  if (!outcome.finished) {
+    std::printf("stopped after step %lld of %lld; this goes on:\n  %s\n", static_cast<long long>(outcome.steps_done),
+                static_cast<long long>(options.recipe.steps),
+                train::command_to_go_on(options, outcome.checkpoint).c_str());
+    return;
   }
-  if (!outcome.finished) return;
   std::printf("held-out text: %.4f with the ring", outcome.held_out);
   if (options.ranks > 1) {
     const std::string own = train::what_is_own(sharding_code(options), options.ranks, options.recipe.context);
@@ -96,7 +102,8 @@ void summarise(const Options& options, const Outcome& outcome) {
 void show_sample(const Options& options, const Outcome& outcome) {
   if (!outcome.finished || options.sample.bytes == 0) return;
   const train::ParameterLayout layout(options.recipe.model);
-  const auto text = train::continue_text(layout, outcome.weights.data(), options.sample);
+  const auto text =
+      train::continue_text(layout, outcome.weights.data(), options.sample, [] { return train::stop_signal != 0; });
   std::printf("the prompt and what the model writes after it:\n----\n%s\n----\n", train::printable(text).c_str());
 }
 
@@ -104,6 +111,7 @@ void show_sample(const Options& options, const Outcome& outcome) {
 
 int main(int argc, char** argv) {
   Options options;
+  options.command.assign(argv, argv + argc);
   CLI::App app("Trains a byte-level transformer on the files of a directory, its context spread over a ring of ranks.");
   train::declare(app, options);
   CLI11_PARSE(app, argc, argv);
@@ -121,7 +129,7 @@ int main(int argc, char** argv) {
     const Outcome outcome = run(options, corpus);
     summarise(options, outcome);
     show_sample(options, outcome);
-    return EXIT_SUCCESS;
+    return train::stop_signal == 0 ? EXIT_SUCCESS : 128 + train::stop_signal;  // as a shell counts it
   } catch (const std::exception& error) {
     std::fprintf(stderr, "train: %s\n", error.what());
     return EXIT_FAILURE;

@@ -3,6 +3,7 @@
 /// tokens. Only attention and the sums at the end of a step talk to other ranks.
 ///
 ///   x = embedding[byte];  per block: x += attention(norm(x))·output;  x += feed_forward(norm(x));  loss(norm(x)·headᵀ)
+/// Queries and keys have a bias, values have none.
 #pragma once
 
 #include "activations.hpp"
@@ -67,8 +68,8 @@ class Model {
     forward(weights, window, mask);
     norm_.forward(scratch_.last, weights.final_norm, scratch_.normed);
     const double scale = 1 / static_cast<double>(attention_.shards().total_tokens());
-    const rondo::LossSum losses = cross_entropy_.forward_backward(scratch_.normed, weights.head, targets_, scale,
-                                                                  scratch_.grad, gradient.head);
+    const rondo::LossSum losses =
+        cross_entropy_.forward_backward(scratch_.normed, weights.head, targets_, scale, scratch_.grad, gradient.head);
     norm_.backward(scratch_.last, weights.final_norm, scratch_.grad, scratch_.grad, gradient.final_norm);
     for (std::size_t layer = blocks_.size(); layer-- > 0;) {
       backward_feed_forward(blocks_[layer], weights.blocks[layer], gradient.blocks[layer]);
@@ -107,6 +108,8 @@ class Model {
     matrix(block.query).noalias() = normed * matrix(weights.query);
     matrix(block.key).noalias() = normed * matrix(weights.key);
     matrix(block.value).noalias() = normed * matrix(weights.value);
+    matrix(block.query).rowwise() += row(weights.query_bias);
+    matrix(block.key).rowwise() += row(weights.key_bias);
     rope_.forward(heads(block.query));
     rope_.forward(kv_heads(block.key));
     attention_.forward(heads(block.query), kv_heads(block.key), kv_heads(block.value), heads(block.attended), block.lse,
@@ -141,8 +144,8 @@ class Model {
     matrix(gradient.output).noalias() += matrix(block.attended).transpose() * grad;
     matrix(scratch_.grad_part).noalias() = grad * matrix(weights.output).transpose();
     attention_.backward(heads(block.query), kv_heads(block.key), kv_heads(block.value), heads(block.attended),
-                        block.lse, heads(scratch_.grad_part), heads(scratch_.grad_query),
-                        kv_heads(scratch_.grad_key), kv_heads(scratch_.grad_value), rondo::Problem{mask});
+                        block.lse, heads(scratch_.grad_part), heads(scratch_.grad_query), kv_heads(scratch_.grad_key),
+                        kv_heads(scratch_.grad_value), rondo::Problem{mask});
     rope_.backward(heads(scratch_.grad_query));
     rope_.backward(kv_heads(scratch_.grad_key));
 
@@ -151,6 +154,8 @@ class Model {
     matrix(gradient.query).noalias() += normed.transpose() * matrix(scratch_.grad_query);
     matrix(gradient.key).noalias() += normed.transpose() * matrix(scratch_.grad_key);
     matrix(gradient.value).noalias() += normed.transpose() * matrix(scratch_.grad_value);
+    row(gradient.query_bias) += matrix(scratch_.grad_query).colwise().sum();
+    row(gradient.key_bias) += matrix(scratch_.grad_key).colwise().sum();
     auto part = matrix(scratch_.grad_part);
     part.noalias() = matrix(scratch_.grad_query) * matrix(weights.query).transpose();
     part.noalias() += matrix(scratch_.grad_key) * matrix(weights.key).transpose();
@@ -174,7 +179,9 @@ class Model {
   }
 
   /// What enters a block; for the last layer + 1, what leaves the model.
-  const Matrix<T>& entering(std::size_t layer) const { return layer < blocks_.size() ? blocks_[layer].x : scratch_.last; }
+  const Matrix<T>& entering(std::size_t layer) const {
+    return layer < blocks_.size() ? blocks_[layer].x : scratch_.last;
+  }
   auto heads(const Matrix<T>& x) const { return as_heads(x, shape_.heads); }
   auto kv_heads(const Matrix<T>& x) const { return as_heads(x, shape_.kv_heads); }
 

@@ -3,14 +3,17 @@
 #pragma once
 
 #include "adamw.hpp"
+#include "checkpoint.hpp"
 #include "data.hpp"
 #include "sample.hpp"
 #include "trainer.hpp"
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <filesystem>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -26,6 +29,7 @@ struct Options {
   Recipe recipe;
   std::filesystem::path directory = TRAIN_DEFAULT_DIRECTORY;
   std::vector<std::string> extensions{".hpp", ".h"};
+  bool all_files = false;
   int ranks = 4;
   std::string sharding = "striped";
   std::int64_t chunk = 4096;
@@ -36,14 +40,19 @@ struct Options {
   std::int64_t stop_after = 0;
   std::filesystem::path metrics;
   SampleOptions sample;
+  std::vector<std::string> command;  ///< the command line itself
 };
 
 /// Names the options. Defaults are those of Options, and are shown.
 inline void declare(CLI::App& app, Options& options) {
   Recipe& recipe = options.recipe;
+  recipe.model.kv_heads = 0;
+  recipe.model.hidden = 0;
   app.option_defaults()->always_capture_default();
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("directory", options.directory, "Learn from the files below this directory");
-  app.add_option("--extensions", options.extensions, "Of them, those that end so; --extensions= for all")->delimiter(',');
+  auto* extensions = app.add_option("--extensions", options.extensions, "Of them, those that end so")->delimiter(',');
+  app.add_flag("--all-files", options.all_files, "Of them all, whatever they end in")->excludes(extensions);
   app.add_option("--context", recipe.context, "Bytes that the model sees at once")->group("Model");
   app.add_option("--layers", recipe.model.layers, "Blocks of attention and feed-forward")->group("Model");
   app.add_option("--dim", recipe.model.dim, "Width of the model")->group("Model");
@@ -62,24 +71,57 @@ inline void declare(CLI::App& app, Options& options) {
   app.add_option("--weight-decay", recipe.optimiser.weight_decay, "Of AdamW")->group("Training");
   app.add_option("--clip", recipe.optimiser.clip, "Largest norm of the gradient")->group("Training");
   app.add_option("--checkpoint", options.checkpoint,
-                 "Keep the run in this file (after Ctrl-C without it: in train.checkpoint)")->group("Files");
+                 "Keep the run in this file (after Ctrl-C without it: in train.checkpoint)")
+      ->group("Files");
   app.add_option("--checkpoint-every", options.checkpoint_every, "Steps between two writes of it")->group("Files");
-  app.add_flag("--resume", options.resume, "Go on from the checkpoint, to the same numbers")->group("Files");
-  app.add_option("--stop-after", options.stop_after, "Stop after so many steps of this call, as Ctrl-C would; 0: do not")->group("Files");
+  app.add_flag(
+         "--resume", options.resume,
+         "Go on from the checkpoint: to the same bits with the same ranks, sharding and chunk, to the same curve with "
+         "others")
+      ->group("Files");
+  app.add_option("--stop-after", options.stop_after,
+                 "Stop after so many steps of this call, as Ctrl-C would; 0: do not")
+      ->group("Files");
   app.add_option("--metrics", options.metrics, "Write a JSON line a step to this file")->group("Files");
   app.add_option("--prompt", options.sample.prompt, "Text to continue at the end")->group("Sample");
   app.add_option("--sample", options.sample.bytes, "Bytes to continue it by")->group("Sample");
   app.add_option("--temperature", options.sample.temperature, "0: always the likeliest byte")->group("Sample");
+  app.footer(
+      "Ctrl-C stops at the end of the step and leaves a checkpoint (exit status 130); a second one ends at once.");
+}
+
+/// An argument as a shell takes it.
+inline std::string quoted(const std::string& argument) {
+  const bool plain = !argument.empty() && argument.find_first_not_of(
+                                              "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                              "0123456789_./=,:+-@%") == std::string::npos;
+  if (plain) return argument;
+  std::string text = "'";
+  for (const char c : argument) text += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return text + "'";
+}
+
+/// The command that goes on from a checkpoint: the one that was given, with what it lacks.
+inline std::string command_to_go_on(const Options& options, const std::filesystem::path& checkpoint) {
+  std::string command;
+  for (const std::string& argument : options.command) command += (command.empty() ? "" : " ") + quoted(argument);
+  if (options.checkpoint.empty()) command += " --checkpoint " + quoted(checkpoint.string());
+  return options.resume ? command : command + " --resume";
 }
 
 /// Fills in what depends on other options. \throws refusal  for values that make no sense, saying why
 inline void complete(Options& options) {
   ModelShape& model = options.recipe.model;
-  const auto at_least = [](const char* name, auto value, decltype(value) least) {
-    if (!(value >= least)) {
-      throw refusal(std::string("--") + name + " is " + std::to_string(value) + ", it must be at least " + std::to_string(least));
-    }
+  const auto must_be = [](const char* name, auto value, bool right, const char* what) {
+    std::ostringstream text;
+    text << "--" << name << " is " << value << ", it must be " << what;
+    if (!right) throw refusal(text.str());
   };
+  const auto at_least = [&](const char* name, auto value, decltype(value) least) {
+    must_be(name, value, value >= least, ("at least " + std::to_string(least)).c_str());
+  };
+  const auto positive = [&](const char* name, double value) { must_be(name, value, value > 0, "positive"); };
+  const auto not_negative = [&](const char* name, double value) { must_be(name, value, value >= 0, "0 or more"); };
   at_least("context", options.recipe.context, 1);
   at_least("layers", model.layers, 1);
   at_least("dim", model.dim, 1);
@@ -90,31 +132,37 @@ inline void complete(Options& options) {
   at_least("chunk", options.chunk, 1);
   at_least("steps", options.recipe.steps, 1);
   at_least("warmup", options.recipe.optimiser.warmup, 0);
-  at_least("learning-rate", options.recipe.optimiser.learning_rate, 0.0);
-  at_least("clip", options.recipe.optimiser.clip, 0.0);
+  positive("learning-rate", options.recipe.optimiser.learning_rate);
+  not_negative("weight-decay", options.recipe.optimiser.weight_decay);
+  positive("clip", options.recipe.optimiser.clip);
   at_least("checkpoint-every", options.checkpoint_every, 1);
   at_least("stop-after", options.stop_after, 0);
   at_least("sample", options.sample.bytes, 0);
-  at_least("temperature", options.sample.temperature, 0.0);
-  if (!(options.deadline > 0)) throw refusal("--deadline is " + std::to_string(options.deadline) + " s, it must be positive");
+  not_negative("temperature", options.sample.temperature);
+  positive("deadline", options.deadline);
 
+  if (options.all_files) options.extensions.clear();
   if (model.kv_heads == 0) model.kv_heads = model.heads;
   if (model.hidden == 0) model.hidden = 3 * model.dim;
   const std::string dim = std::to_string(model.dim);
   const std::string heads = std::to_string(model.heads);
-  if (model.dim % model.heads != 0) throw refusal("--dim is " + dim + ", --heads is " + heads + ": dim must be a multiple of heads");
+  if (model.dim % model.heads != 0)
+    throw refusal("--dim is " + dim + ", --heads is " + heads + ": dim must be a multiple of heads");
   if (model.head_dim() % 2 != 0) {
     throw refusal("--dim is " + dim + ", --heads is " + heads + ": a head has " + std::to_string(model.head_dim()) +
                   " elements, and rotary positions turn them in pairs: it must be even");
   }
   if (model.heads % model.kv_heads != 0) {
-    throw refusal("--heads is " + heads + ", --kv-heads is " + std::to_string(model.kv_heads) + ": heads must be a multiple of kv-heads");
+    throw refusal("--heads is " + heads + ", --kv-heads is " + std::to_string(model.kv_heads) +
+                  ": heads must be a multiple of kv-heads");
   }
   if (options.sharding != "contiguous" && options.sharding != "striped" && options.sharding != "zigzag") {
     throw refusal("--sharding is " + options.sharding + ", it must be contiguous, striped or zigzag");
   }
   if (options.resume && options.checkpoint.empty()) throw refusal("--resume needs --checkpoint FILE to resume from");
-  if (options.directory.empty()) throw refusal("no directory to learn from was given, and this program was built without one");
+  if (options.directory.empty())
+    throw refusal("no directory to learn from was given, and this program was built without one");
+  if (!options.checkpoint.empty()) check_writable(options.checkpoint);
   options.sample.context = std::min<std::int64_t>(options.sample.context, options.recipe.context);
   options.sample.seed = options.recipe.seed;
 }

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cstdint>
@@ -77,15 +78,16 @@ class Progress {
   void show(const StepReport& report) {
     seconds_ += report.seconds;
     ++shown_;
-    char text[160];
-    std::snprintf(text, sizeof text, "step %lld/%lld  loss %.4f  %.0f tokens/s  peak %s a rank  waiting %.1f %%",
-                  static_cast<long long>(report.step), static_cast<long long>(steps_), report.loss,
-                  static_cast<double>(context_) / report.seconds, binary_size(report.peak_bytes).c_str(),
-                  100 * report.wait_share);
+    const std::string step = number("step %.0f", report.step) + number("/%.0f", steps_);
+    const std::string loss = number("loss %.4f", report.loss);
+    const std::string speed = number("%.0f tokens/s", static_cast<double>(context_) / report.seconds);
+    const std::string peak = "peak " + binary_size(report.peak_bytes) + " a rank";
+    const std::string waiting = number("waiting %.1f %%", 100 * report.wait_share);
     if (terminal_) {
-      std::printf("\r\x1b[K%s %s  %s left", bar(report.step).c_str(), text, time_left(report.step).c_str());
+      std::printf("\r\x1b[K%s",
+                  fitting({bar(report.step), step, loss, time_left(report.step), speed, peak, waiting}).c_str());
     } else {
-      std::printf("%s\n", text);
+      std::printf("%s  %s  %s  %s  %s\n", step.c_str(), loss.c_str(), speed.c_str(), peak.c_str(), waiting.c_str());
     }
     std::fflush(stdout);
   }
@@ -97,16 +99,36 @@ class Progress {
   }
 
  private:
+  template <class Value>
+  static std::string number(const char* format, Value value) {
+    char text[64];
+    std::snprintf(text, sizeof text, format, static_cast<double>(value));
+    return text;
+  }
   std::string bar(std::int64_t step) const {
     constexpr std::int64_t width = 20;
     const std::int64_t full = step * width / steps_;
-    return "[" + std::string(static_cast<std::size_t>(full), '#') + std::string(static_cast<std::size_t>(width - full), '.') + "]";
+    return "[" + std::string(static_cast<std::size_t>(full), '#') +
+           std::string(static_cast<std::size_t>(width - full), '.') + "]";
   }
   std::string time_left(std::int64_t step) const {
-    const auto seconds = static_cast<long long>(seconds_ / static_cast<double>(shown_) * static_cast<double>(steps_ - step));
+    const auto seconds =
+        static_cast<long long>(seconds_ / static_cast<double>(shown_) * static_cast<double>(steps_ - step));
     char text[32];
-    std::snprintf(text, sizeof text, "%lld:%02lld", seconds / 60, seconds % 60);
+    std::snprintf(text, sizeof text, "%lld:%02lld left", seconds / 60, seconds % 60);
     return text;
+  }
+  /// As many of the parts as the terminal's width has room for: a line that wraps could not be drawn over.
+  static std::string fitting(const std::vector<std::string>& parts) {
+    winsize size{};
+    const bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    const std::size_t room = known ? size.ws_col - 1u : 79u;
+    std::string line;
+    for (const std::string& part : parts) {
+      if (line.size() + (line.empty() ? 0 : 2) + part.size() > room) break;
+      line += (line.empty() ? "" : "  ") + part;
+    }
+    return line;
   }
 
   std::int64_t steps_;

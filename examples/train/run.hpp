@@ -24,18 +24,19 @@
 
 namespace train {
 
-/// Set by a signal: stop at the end of the step.
-inline std::atomic<bool> stop_asked{false};
-static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may touch nothing else");
+/// The signal that asked for a stop at the end of the step; 0: none did.
+inline std::atomic<int> stop_signal{0};
+static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may touch nothing else");
 
 /// What came of a run.
 struct Outcome {
-  std::vector<StepReport> steps;              ///< of this call
-  bool finished = false;                      ///< all steps of the recipe are made
-  std::filesystem::path checkpoint;           ///< where the run lies; empty: nowhere
-  std::vector<std::int64_t> peak_bytes;       ///< of every rank
-  double held_out = 0;                        ///< loss on the window that was held out
-  double cut_off = 0;                         ///< the same without other ranks' keys and values
+  std::vector<StepReport> steps;         ///< of this call
+  bool finished = false;                 ///< all steps of the recipe are made
+  std::int64_t steps_done = 0;           ///< those of former calls included
+  std::filesystem::path checkpoint;      ///< where the run lies; empty: nowhere
+  std::vector<std::int64_t> peak_bytes;  ///< of every rank
+  double held_out = 0;                   ///< loss on the window that was held out
+  double cut_off = 0;                    ///< the same without other ranks' keys and values
   std::vector<float> weights;
 
   /// Mean loss of the last `count` steps: every step sees another window, and some are easier than others.
@@ -85,7 +86,7 @@ void make_steps(Comm& comm, TrainerT& trainer, const Options& options, const Cor
       progress.show(outcome.steps.back());
     }
     const auto made = static_cast<std::int64_t>(outcome.steps.size());
-    const bool stop = stop_asked || (options.stop_after > 0 && made >= options.stop_after);
+    const bool stop = stop_signal != 0 || (options.stop_after > 0 && made >= options.stop_after);
     stopping = !comm.agree(!stop);  // a signal may reach the ranks at different steps: they stop at the same one
     const bool last = stopping || trainer.steps_done() == options.recipe.steps;
     outcome.checkpoint = options.checkpoint;
@@ -95,6 +96,7 @@ void make_steps(Comm& comm, TrainerT& trainer, const Options& options, const Cor
     }
   }
   if (speaks) progress.end();
+  outcome.steps_done = trainer.steps_done();
   outcome.finished = trainer.steps_done() == options.recipe.steps;
 }
 

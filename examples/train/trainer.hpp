@@ -60,8 +60,8 @@ class Trainer {
   /// The loss on a window, and its gradient, summed over the ranks in their order, in gradient().
   double loss_and_gradient(Window window) {
     std::fill_n(gradient_.data(), gradient_.size(), T{0});
-    const double loss = model_.loss_and_gradient(bind<const T>(layout_, weights_.data()), window,
-                                                 bind<T>(layout_, gradient_.data()));
+    const double loss =
+        model_.loss_and_gradient(bind<const T>(layout_, weights_.data()), window, bind<T>(layout_, gradient_.data()));
     comm_.all_reduce(std::span{gradient_.data(), gradient_.size()}, rondo::Reduction::sum);
     return loss;
   }
