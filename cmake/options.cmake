@@ -9,5 +9,5 @@ option(RONDO_NCCL "Component nccl: the ring over NCCL" OFF)
 # RONDO_LAYERS and RONDO_MPI get their defaults in dependencies.cmake: whether Eigen and MPI are there.
 
 option(RONDO_WERROR "Treat warnings in Rondo's own programs as errors" OFF)
-set(RONDO_HOST_ARCH "" CACHE STRING
-    "Value of -march for Rondo's own tests, benchmarks and examples (never passed on to users); empty: the compiler's default")
+set(RONDO_HOST_ARCH "" CACHE STRING "Processor to compile for, a value of -march: native, x86-64-v3, ...; baseline: the \
+compiler's default, on purpose. On its own, Rondo's programs get it; inside another project, all that links Rondo::rondo")

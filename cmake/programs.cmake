@@ -2,10 +2,11 @@
 
 # Puts the program in <build tree>/bin, with warnings and, if asked for, code for one kind of processor.
 function(rondo_program_settings target)
+  rondo_host_arch_options(arch)
   target_compile_options(
     ${target}
     PRIVATE $<$<CXX_COMPILER_ID:GNU,Clang,AppleClang,IntelLLVM>:-Wall -Wextra -Wpedantic>
             $<$<BOOL:${RONDO_WERROR}>:-Werror>
-            $<$<BOOL:${RONDO_HOST_ARCH}>:-march=${RONDO_HOST_ARCH}>)
+            ${arch})
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin" CXX_EXTENSIONS OFF)
 endfunction()

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <rondo/attention.hpp>
+#include <rondo/build_info.hpp>
 #include <rondo/comm/in_process.hpp>
 #include <rondo/kernel/default.hpp>
 #include <rondo/mask/causal.hpp>

@@ -1,7 +1,7 @@
 # Configures and builds a project from scratch, its target BUILD_TARGET or everything, and looks for EXPECT in what all
-# of that printed; with no EXPECT it has to succeed.
+# of that printed; with no EXPECT it has to succeed. REJECT is a text that must not be there.
 #   cmake -DSOURCE= -DBINARY= -DBUILD_TARGET= -DPREFIX_PATH= -DOPTIONS= -DCOMPILER= -DFLAGS= -DGENERATOR= -DEXPECT=
-#         -P run.cmake
+#         -DREJECT= -P run.cmake
 
 cmake_minimum_required(VERSION 3.25)
 
@@ -21,9 +21,15 @@ if(status EQUAL 0)
 endif()
 
 message("${output}")
+# CMake wraps long messages: compare without regard to line ends.
+string(REGEX REPLACE "[ \n]+" " " flat "${output}")
+if(REJECT)
+  string(FIND "${flat}" "${REJECT}" found)
+  if(NOT found EQUAL -1)
+    message(FATAL_ERROR "expected not to see: ${REJECT}")
+  endif()
+endif()
 if(EXPECT)
-  # CMake wraps long messages: compare without regard to line ends.
-  string(REGEX REPLACE "[ \n]+" " " flat "${output}")
   string(FIND "${flat}" "${EXPECT}" found)
   if(found EQUAL -1)
     message(FATAL_ERROR "expected to see: ${EXPECT}")

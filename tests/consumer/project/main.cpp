@@ -51,7 +51,13 @@ constexpr const char* components = "";
 
 int main(int argc, char** argv) {
   Kokkos::ScopeGuard kokkos(argc, argv);
-  const bool right = attention_is_right() && layer_is_right();
+  bool right = attention_is_right() && layer_is_right();
+#ifdef CONSUMER_LAYERS
+  right = right && rondo::build_info().layers;
+#else
+  right = right && !rondo::build_info().layers;
+#endif
+  std::printf("%s", rondo::build_info().text().c_str());
   std::printf("rondo %s%s: %s\n", rondo::version_string, components, right ? "right" : "wrong");
   return right ? 0 : 1;
 }
