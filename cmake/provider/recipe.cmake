@@ -4,6 +4,7 @@ include_guard(GLOBAL)
 
 # rondo_recipe(<name>
 #   VERSION <min>[...<max>]     what Rondo accepts, as find_package() writes it
+#   LATER <min>                 the next major version, if that is accepted too: packages take no range over several
 #   REPOSITORY <url> TAG <tag>  the pinned upstream release
 #   OPTIONS <var>=<value>...    cache variables for building that release as part of this build
 #   SETUP <command>             called before the source tree is added, for options that depend on the machine
@@ -15,8 +16,8 @@ include_guard(GLOBAL)
 #   INSTALL <text>              what to tell a user whose machine offers none of this
 # )
 function(rondo_recipe name)
-  set(fields VERSION REPOSITORY TAG SETUP PACKAGE KEEP FINISH WHEEL INSTALL OPTIONS SUITES)
-  cmake_parse_arguments(PARSE_ARGV 1 recipe "" "VERSION;REPOSITORY;TAG;SETUP;PACKAGE;KEEP;FINISH;WHEEL;INSTALL"
+  set(fields VERSION LATER REPOSITORY TAG SETUP PACKAGE KEEP FINISH WHEEL INSTALL OPTIONS SUITES)
+  cmake_parse_arguments(PARSE_ARGV 1 recipe "" "VERSION;LATER;REPOSITORY;TAG;SETUP;PACKAGE;KEEP;FINISH;WHEEL;INSTALL"
                         "OPTIONS;SUITES")
   foreach(field IN LISTS fields)
     set_property(GLOBAL PROPERTY "RONDO_RECIPE_${name}_${field}" "${recipe_${field}}")

@@ -9,6 +9,15 @@ function(rondo_setup_kokkos)
   if(NOT DEFINED Kokkos_ENABLE_THREADS)
     set(Kokkos_ENABLE_OPENMP ${OpenMP_CXX_FOUND} CACHE BOOL "Set by Rondo's dependency provider")
   endif()
+  # g++ 12.2 starts the default-constructed Views of a Kokkos between 4.6 and 5 with zeros instead of what their
+  # constructor says, and the first assignment crashes. Their former implementation is there too, and has no such trouble.
+  set(lines "")
+  if(EXISTS "${FETCHCONTENT_SOURCE_DIR_KOKKOS}/CMakeLists.txt")
+    file(STRINGS "${FETCHCONTENT_SOURCE_DIR_KOKKOS}/CMakeLists.txt" lines REGEX "Kokkos_VERSION_MAJOR +4")
+  endif()
+  if(lines AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    set(Kokkos_ENABLE_IMPL_VIEW_LEGACY ON CACHE BOOL "Set by Rondo's dependency provider")
+  endif()
 endfunction()
 
 rondo_recipe(Kokkos
@@ -39,13 +48,13 @@ rondo_recipe(benchmark
   INSTALL "Install Google Benchmark (Debian: libbenchmark-dev), or set RONDO_BUILD_BENCH=OFF.")
 
 rondo_recipe(Eigen3
-  VERSION 3.4
+  VERSION 3.4 LATER 5
   REPOSITORY https://gitlab.com/libeigen/eigen.git TAG 3.4.0
-  OPTIONS EIGEN_BUILD_DOC=OFF EIGEN_BUILD_TESTING=OFF EIGEN_BUILD_PKGCONFIG=OFF
+  OPTIONS EIGEN_BUILD_DOC=OFF EIGEN_BUILD_TESTING=OFF EIGEN_BUILD_PKGCONFIG=OFF EIGEN_BUILD_CMAKE_PACKAGE=ON
   PACKAGE libeigen3-dev
   KEEP "eigen"
   SUITES release
-  INSTALL "Install Eigen 3.4 (Debian: libeigen3-dev), or set RONDO_LAYERS=OFF.")
+  INSTALL "Install Eigen 3.4 or 5 (Debian: libeigen3-dev), or set RONDO_LAYERS=OFF.")
 
 rondo_recipe(CLI11
   VERSION 2.1

@@ -65,9 +65,10 @@ Tensor<T, static_cast<int>(Rank), MemorySpace> tensor(T* data, const Extent (&ex
   return tensor<MemorySpace>(data, extents, strides);
 }
 
-/// A View, or anything that converts to Tensor<T, Rank>.
+/// A View, or anything that converts to Tensor<T, Rank>. (A pointer says nothing of extents; Kokkos 4 converts it all the
+/// same.)
 template <class X, class T, int Rank, class MemorySpace>
-concept TensorOf = std::convertible_to<X, Tensor<T, Rank, MemorySpace>>;
+concept TensorOf = std::convertible_to<X, Tensor<T, Rank, MemorySpace>> && !std::is_pointer_v<std::decay_t<X>>;
 
 namespace detail {
 
