@@ -16,9 +16,14 @@ namespace rondo::detail {
 template <class Output, class... Others>
 void check_separate(const char* output_name, const Output& output, std::initializer_list<const char*> names,
                     const Others&... others) {
+  // Not span(): of Views with strides some versions of Kokkos count to the end of the last stride.
   const auto bytes = [](const auto& x) {
+    std::size_t last = 0;
+    for (std::size_t axis = 0; axis < x.rank(); ++axis) {
+      if (x.extent(axis) > 0) last += (x.extent(axis) - 1) * x.stride(axis);
+    }
     const auto* begin = reinterpret_cast<const std::byte*>(x.data());
-    return std::pair{begin, begin + x.span() * sizeof(*x.data())};
+    return std::pair{begin, begin + (last + 1) * sizeof(*x.data())};
   };
   const auto [begin, end] = bytes(output);
   const auto* name = names.begin();
