@@ -20,7 +20,7 @@ inline namespace RONDO_HOST_NAMESPACE {
 /// not tested; work is shared among the instance's threads, with the same bits for any number of them.
 /// The vector width is the one that the compiler's flags name, see RONDO_HOST_ARCH in docs/dependencies.md. All ranks
 /// must use the same one: it is part of the wire format.
-/// \tparam T     storage type: float, double or bfloat16; sums are held in accumulate_t<T>
+/// \tparam T     storage type: float, double, bfloat16 or float16; sums are held in accumulate_t<T>
 /// \tparam Exec  an execution space of the host
 template <StorageType T, class Exec = Kokkos::DefaultHostExecutionSpace>
 class host_kernel {
@@ -190,7 +190,7 @@ class host_kernel {
 };
 
 static_assert(BlockKernel<host_kernel<float>> && BlockKernel<host_kernel<double>> &&
-              BlockKernel<host_kernel<bfloat16>>);
+              BlockKernel<host_kernel<bfloat16>> && BlockKernel<host_kernel<float16>>);
 
 }  // namespace RONDO_HOST_NAMESPACE
 }  // namespace host

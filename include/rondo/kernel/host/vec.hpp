@@ -2,6 +2,7 @@
 /// Vectors of the width that the compiler's flags name: AVX-512, AVX2, SSE or NEON, or one element at a time.
 #pragma once
 
+#include <rondo/kernel/host/float16.hpp>
 #include <rondo/precision.hpp>
 
 #include <bit>
@@ -135,6 +136,8 @@ template <class A, class T>
     std::memcpy(&bits, source, sizeof(bits));
     const Ints<A> wide = __builtin_convertvector(bits, Ints<A>) << 16;
     result = std::bit_cast<Vec<A>>(wide);
+  } else if constexpr (std::is_same_v<T, float16>) {
+    result = float16_as_floats<Vec<A>>(source);
   } else {
     for (int lane = 0; lane < width<A>; ++lane) result[lane] = static_cast<A>(source[lane]);
   }

@@ -14,7 +14,7 @@
 namespace rondo {
 
 /// Blockwise attention in plain Kokkos (TeamPolicy), for any head_dim, grouped queries and every mask.
-/// \tparam T     storage type: float, double or bfloat16; sums are held in accumulate_t<T>
+/// \tparam T     storage type: float, double, bfloat16 or float16; sums are held in accumulate_t<T>
 /// \tparam Exec  the execution space whose instances the calls are given
 template <StorageType T, class Exec = Kokkos::DefaultExecutionSpace>
 class portable_kernel {
@@ -162,6 +162,6 @@ class portable_kernel {
 };
 
 static_assert(BlockKernel<portable_kernel<float>> && BlockKernel<portable_kernel<double>> &&
-              BlockKernel<portable_kernel<bfloat16>>);
+              BlockKernel<portable_kernel<bfloat16>> && BlockKernel<portable_kernel<float16>>);
 
 }  // namespace rondo
