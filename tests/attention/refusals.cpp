@@ -269,7 +269,16 @@ TEST_CASE("ranks made with different types, shardings, lengths or chunks all say
                                   RingAttention{comm, shape, contiguous{total}, default_kernel<double>{}};
                                 }
                               }),
-                     "storage type (bits): it is 32 on rank 0 and 64 on rank 1");
+                     "storage type (bits, 17 for float16): it is 32 on rank 0 and 64 on rank 1");
+  check_disagreement(outcomes(2,
+                              [](Comm& comm) {
+                                if (comm.rank() == 0) {
+                                  RingAttention{comm, shape, contiguous{total}, default_kernel<bfloat16>{}};
+                                } else {
+                                  RingAttention{comm, shape, contiguous{total}, default_kernel<float16>{}};
+                                }
+                              }),
+                     "storage type (bits, 17 for float16): it is 16 on rank 0 and 17 on rank 1");
   check_disagreement(outcomes(2,
                               [](Comm& comm) {
                                 if (comm.rank() == 0) {

@@ -142,8 +142,8 @@ TEST_CASE("What is too large for float16 becomes infinite") {
 
 TEST_CASE("Every kind of NaN becomes a quiet NaN of its sign in float16") {
   // Payloads in the low bits alone would be cut to infinity, all ones would be rounded to zero.
-  for (const std::uint32_t bits : {0x7f800001u, 0x7f801fffu, 0x7f80ffffu, 0x7fffffffu, 0x7fc00000u, 0xff800001u,
-                                   0xffffffffu}) {
+  for (const std::uint32_t bits :
+       {0x7f800001u, 0x7f801fffu, 0x7f80ffffu, 0x7fffffffu, 0x7fc00000u, 0xff800001u, 0xffffffffu}) {
     const float16 narrow(std::bit_cast<float>(bits));
     CHECK(is_nan(narrow.bits()));
     CHECK((narrow.bits() & 0x0200) != 0);

@@ -36,7 +36,8 @@ void check_all(const char* name, const Load& load) {
       const auto pattern = static_cast<std::uint16_t>(first + lane);
       const auto alone = std::bit_cast<std::uint32_t>(static_cast<float>(std::bit_cast<float16>(pattern)));
       if (bits[lane] != alone) {
-        FAIL(name << ", " << sizeof(Floats) << " bytes: pattern " << pattern << " is " << bits[lane] << ", not " << alone);
+        FAIL(name << ", " << sizeof(Floats) << " bytes: pattern " << pattern << " is " << bits[lane] << ", not "
+                  << alone);
       }
     }
   }
@@ -52,12 +53,10 @@ struct floats_of {
 template <int Bytes = rondo::host::vector_bytes>
 void check_widths() {
   using Floats = typename floats_of<Bytes>::type;
-  check_all<Floats>("the processor's instruction", [](const float16* source) {
-    return rondo::host::float16_as_floats<Floats>(source);
-  });
-  check_all<Floats>("bit arithmetic", [](const float16* source) {
-    return rondo::host::float16_as_floats_by_bits<Floats>(source);
-  });
+  check_all<Floats>("the processor's instruction",
+                    [](const float16* source) { return rondo::host::float16_as_floats<Floats>(source); });
+  check_all<Floats>("bit arithmetic",
+                    [](const float16* source) { return rondo::host::float16_as_floats_by_bits<Floats>(source); });
   if constexpr (Bytes > 8) check_widths<Bytes / 2>();
 }
 
