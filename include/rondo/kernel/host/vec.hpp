@@ -191,10 +191,20 @@ template <class A>
 
 namespace lanes_detail {
 
+/// The elements of a and, from sizeof...(Lanes) on, of b, at the given places.
+template <int... Lanes, class V>
+[[gnu::always_inline]] inline V shuffled(V a, V b) {
+#if __has_builtin(__builtin_shufflevector)
+  return __builtin_shufflevector(a, b, Lanes...);
+#else
+  return __builtin_shuffle(a, b, decltype(a == b){Lanes...});
+#endif
+}
+
 /// v with its elements exchanged across a distance of Half lanes.
 template <int Half, class A, int... Lanes>
 [[gnu::always_inline]] inline Vec<A> swapped(Vec<A> v, std::integer_sequence<int, Lanes...>) {
-  return __builtin_shuffle(v, Ints<A>{(Lanes ^ Half)...});
+  return shuffled<(Lanes ^ Half)...>(v, v);
 }
 
 /// combine over all elements, in a fixed tree; every lane holds the result.
@@ -212,9 +222,8 @@ template <class A, int Half = width<A> / 2, class Combine>
 template <int Half, class A, class Combine, int... Lanes>
 [[gnu::always_inline]] inline Vec<A> folded(Vec<A> a, Vec<A> b, const Combine& combine,
                                             std::integer_sequence<int, Lanes...>) {
-  const Vec<A> own = __builtin_shuffle(a, b, Ints<A>{((Lanes & Half) != 0 ? Lanes + width<A> : Lanes)...});
-  const Vec<A> other =
-      __builtin_shuffle(a, b, Ints<A>{((Lanes & Half) != 0 ? (Lanes ^ Half) + width<A> : Lanes ^ Half)...});
+  const Vec<A> own = shuffled<((Lanes & Half) != 0 ? Lanes + width<A> : Lanes)...>(a, b);
+  const Vec<A> other = shuffled<((Lanes & Half) != 0 ? (Lanes ^ Half) + width<A> : Lanes ^ Half)...>(a, b);
   return combine(own, other);
 }
 
@@ -235,8 +244,8 @@ template <class A, int Half = width<A> / 2, class Combine>
 template <int Half, class V, int... Lanes>
 [[gnu::always_inline]] inline void exchange(V& a, V& b, std::integer_sequence<int, Lanes...>) {
   constexpr int count = sizeof...(Lanes);
-  const V first = __builtin_shuffle(a, b, V{((Lanes & Half) != 0 ? Lanes - Half + count : Lanes)...});
-  b = __builtin_shuffle(a, b, V{((Lanes & Half) != 0 ? Lanes + count : Lanes + Half)...});
+  const V first = shuffled<((Lanes & Half) != 0 ? Lanes - Half + count : Lanes)...>(a, b);
+  b = shuffled<((Lanes & Half) != 0 ? Lanes + count : Lanes + Half)...>(a, b);
   a = first;
 }
 
