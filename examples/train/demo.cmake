@@ -10,5 +10,6 @@ add_custom_target(
   COMMAND ${demo_python} "${CMAKE_CURRENT_SOURCE_DIR}/../plot/plot.py" --output "${demo_directory}/train.png"
           "4 ranks=${demo_directory}/train.jsonl"
   WORKING_DIRECTORY "${demo_directory}"
+  COMMENT "Training a transformer whose context is spread over four ranks; then drawing how it went"
   USES_TERMINAL VERBATIM)
 add_dependencies(demo demo-programs)
