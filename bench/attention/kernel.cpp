@@ -117,6 +117,8 @@ BENCHMARK(backward<Host<float>, rondo::full>)->Apply(shapes);
 BENCHMARK(backward<Host<float>, rondo::causal>)->Apply(shapes);
 BENCHMARK(forward<Host<rondo::bfloat16>, rondo::full>)->Apply(shapes);
 BENCHMARK(backward<Host<rondo::bfloat16>, rondo::full>)->Apply(shapes);
+BENCHMARK(forward<Host<rondo::float16>, rondo::full>)->Apply(shapes);
+BENCHMARK(backward<Host<rondo::float16>, rondo::full>)->Apply(shapes);
 BENCHMARK(forward<Host<double>, rondo::full>)->Apply(shapes);
 BENCHMARK(forward<Portable<float>, rondo::causal>)->Apply(shapes);
 BENCHMARK(backward<Portable<float>, rondo::causal>)->Apply(shapes);
