@@ -75,35 +75,6 @@ Results<R> empty_results(const Extents& e) {
           {e.batch, e.tokens, e.kv_heads, e.head_dim}};
 }
 
-/// A tensor with its sequence and width axes back to front.
-template <class T>
-Whole<T> backwards(const Whole<T>& tensor, int batch) {
-  Whole<T> result(batch, tensor.tokens(), tensor.heads(), tensor.width());
-  for (int b = 0; b < batch; ++b) {
-    for (std::int64_t i = 0; i < tensor.tokens(); ++i) {
-      for (int h = 0; h < tensor.heads(); ++h) {
-        for (int d = 0; d < tensor.width(); ++d) {
-          result(b, i, h, d) = tensor(b, tensor.tokens() - 1 - i, h, tensor.width() - 1 - d);
-        }
-      }
-    }
-  }
-  return result;
-}
-
-template <class T>
-Inputs<T> backwards(const Inputs<T>& in) {
-  const int batch = in.extents.batch;
-  return {in.extents, backwards(in.q, batch), backwards(in.k, batch), backwards(in.v, batch),
-          backwards(in.grad_out, batch)};
-}
-
-template <class T>
-Results<T> backwards(const Results<T>& r, int batch) {
-  return {backwards(r.out, batch), backwards(r.lse, batch), backwards(r.grad_q, batch), backwards(r.grad_k, batch),
-          backwards(r.grad_v, batch)};
-}
-
 /// Calls f(name, tensor of a, tensor of b, ...) for each of the five results.
 template <class F, class... R>
 void for_each_result(F&& f, R&&... results) {

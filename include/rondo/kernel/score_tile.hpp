@@ -15,20 +15,11 @@ namespace rondo {
 inline constexpr double log2_e = 1.4426950408889634074;
 inline constexpr double ln_2 = 0.69314718055994530942;
 
-namespace detail {
-
-/// x as a number of its own: a compiler must not fuse the product that x is with a sum that follows. Forward and backward
-/// pass then round the same score the same way, and their errors cancel in s - lse. (Only -inf changes, to the lowest
-/// number; NaN stays.)
-template <class A>
-KOKKOS_FUNCTION A rounded(A x) {
-  constexpr A lowest = Kokkos::Experimental::finite_min_v<A>;
-  return lowest > x ? lowest : x;
-}
-
-}  // namespace detail
-
 /// The scores of one (batch, head), in accumulate type A. Scores come out in base-2 units, so that e^s = 2^score.
+///
+/// Where there is no score function, a score is only ever used less some reference, as dot · scale2 - reference: one
+/// rounding where the processor fuses the two (and compilers are left free to), instead of another one of a large product.
+/// Forward and backward pass do the same, so that their errors cancel in s - lse.
 template <ProblemType P, class A>
 class ScoreTile {
  public:
@@ -42,17 +33,38 @@ class ScoreTile {
         batch_(batch),
         head_(head),
         scale_(static_cast<A>(problem.scale)),
-        scale2_(static_cast<A>(problem.scale * log2_e)) {}
+        scale2_(static_cast<A>(problem.scale * log2_e)),
+        sign_(!plain || scale2_ > A{0} ? A{1} : (scale2_ < A{0} ? A{-1} : A{0})),
+        slope_(!plain || scale2_ == A{0} ? A{1} : sign_ * scale2_) {}
 
   KOKKOS_FUNCTION A scale() const { return scale_; }
   KOKKOS_FUNCTION A scale2() const { return scale2_; }
 
-  /// lse in base-2 units, in two parts: where scores are large, one alone would cost digits of every probability.
+  /// lse in base-2 units, and what 2^(score - lse2) must be multiplied by for what lse2 lost when it was rounded: where
+  /// scores are large, that would cost digits of every probability. (Multiplied, because subtracting it in the exponent
+  /// would round every exponent once more.)
   KOKKOS_FUNCTION static A lse2(A lse) { return lse * static_cast<A>(log2_e); }
-  KOKKOS_FUNCTION static A lse2_low(A lse) {
+  KOKKOS_FUNCTION static A lse2_factor(A lse) {
     constexpr A low = static_cast<A>(log2_e - static_cast<double>(static_cast<A>(log2_e)));
-    return Kokkos::fma(lse, static_cast<A>(log2_e), -lse2(lse)) + lse * low;
+    const A lost = Kokkos::fma(lse, static_cast<A>(log2_e), -lse2(lse)) + lse * low;
+    return detail::exp2(-lost);
   }
+
+  /// What forward passes multiply the elements of q by, exactly: the scale's sign. `slope` is then positive, so that it
+  /// keeps the order of numbers, and -inf.
+  KOKKOS_FUNCTION A sign() const { return sign_; }
+  /// What forward passes keep of an inner product of such a query: itself, or its base-2 score under a score function.
+  KOKKOS_FUNCTION A kept(A dot, std::int64_t i, std::int64_t j) const {
+    if constexpr (plain) {
+      return dot;
+    } else {
+      return score(dot, i, j);
+    }
+  }
+  /// The base-2 score of what was kept.
+  KOKKOS_FUNCTION A base2(A kept) const { return kept * slope_; }
+  /// The same less a reference.
+  KOKKOS_FUNCTION A above(A kept, A reference) const { return kept * slope_ - reference; }
 
   /// The base-2 score of query i and key j from their inner product.
   KOKKOS_FUNCTION A score(A dot, std::int64_t i, std::int64_t j) const {
@@ -63,10 +75,14 @@ class ScoreTile {
     }
   }
 
-  /// p = e^(s - lse) from the inner product and lse2 in its two parts. A row with lse = -inf saw no key: 0.
-  KOKKOS_FUNCTION A probability(A dot, A lse2, A lse2_low, std::int64_t i, std::int64_t j) const {
+  /// p = e^(s - lse) from the inner product, lse2 and its factor. A row with lse = -inf saw no key: 0.
+  KOKKOS_FUNCTION A probability(A dot, A lse2, A factor, std::int64_t i, std::int64_t j) const {
     if (lse2 == -Kokkos::Experimental::infinity_v<A>) return A{0};
-    return detail::exp2(detail::rounded(score(dot, i, j)) - lse2 - lse2_low);
+    if constexpr (plain) {
+      return detail::exp2(dot * scale2_ - lse2) * factor;
+    } else {
+      return detail::exp2(score(dot, i, j) - lse2) * factor;
+    }
   }
 
   /// d score / d (scale · dot), both in natural units.
@@ -112,6 +128,8 @@ class ScoreTile {
   int head_;
   A scale_;
   A scale2_;
+  A sign_;
+  A slope_;
 };
 
 }  // namespace rondo

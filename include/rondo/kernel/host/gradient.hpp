@@ -108,7 +108,7 @@ class GradientBlock {
         grad_k_(scratch.array<A>(block_keys_ * columns_)),
         grad_v_(scratch.array<A>(block_keys_ * columns_)),
         lse2_(scratch.array<A>(gradient_queries)),
-        lse2_low_(scratch.array<A>(gradient_queries)),
+        lse2_factor_(scratch.array<A>(gradient_queries)),
         delta_(scratch.array<A>(gradient_queries)),
         ranges_(scratch.array<IndexRange>(gradient_queries)) {
     widen_columns(scratch);
@@ -201,14 +201,14 @@ class GradientBlock {
                     real ? row_of(in_.grad_out, b_, row + r, head) : Row<const T>{});
       }
       lse2_[r] = -rondo::detail::minus_infinity<A>;
-      lse2_low_[r] = A{0};
+      lse2_factor_[r] = A{1};
       delta_[r] = A{0};
       if (!real) continue;
       // Where nothing was seen, lse = -inf and every p must be 0: s - inf.
       const A lse = in_.lse(b_, head, row + r);
       if (lse != rondo::detail::minus_infinity<A>) {
         lse2_[r] = Scores::lse2(lse);
-        lse2_low_[r] = Scores::lse2_low(lse);
+        lse2_factor_[r] = Scores::lse2_factor(lse);
       }
       delta_[r] = in_.delta(b_, head, row + r);
     }
@@ -292,7 +292,8 @@ class GradientBlock {
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
         const Vec<A> dots = sums.at[r][half];
         if constexpr (!Scores::plain) rondo::host::store(ds_tile + r * stride + half * width<A>, dots);
-        Vec<A> p = exp2_of<A>(block.above(dots, row + r, key + half * width<A>, lse2_[row + r], lse2_low_[row + r]));
+        const Vec<A> above = block.above(dots, row + r, key + half * width<A>, lse2_[row + r]);
+        Vec<A> p = exp2_of<A>(above) * splat(lse2_factor_[row + r]);
         if constexpr (Masked) p = block.visible(row + r, key + half * width<A>) ? p : Vec<A>{};
         rondo::host::store(p_tile + r * stride + half * width<A>, p);
       });
@@ -454,7 +455,7 @@ class GradientBlock {
   A* grad_k_;
   A* grad_v_;
   A* lse2_;
-  A* lse2_low_;
+  A* lse2_factor_;
   A* delta_;
   IndexRange* ranges_;
   Operand* q_operand_ = nullptr;  ///< queries and grad_out once more, where products take them narrower

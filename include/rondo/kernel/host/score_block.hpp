@@ -87,12 +87,12 @@ struct ScoreBlock {
     }
   }
 
-  /// The base-2 scores less a row's lse, given in two parts.
-  [[gnu::always_inline]] Vec<A> above(Vec<A> dots, int row, std::int64_t key, A lse2, A lse2_low) const {
+  /// The base-2 scores less a row's lse2.
+  [[gnu::always_inline]] Vec<A> above(Vec<A> dots, int row, std::int64_t key, A lse2) const {
     if constexpr (Scores::plain) {
-      return (dots * splat(scores.scale2()) - splat(lse2)) - splat(lse2_low);
+      return dots * splat(scores.scale2()) - splat(lse2);
     } else {
-      return (base2(dots, row, key) - splat(lse2)) - splat(lse2_low);
+      return base2(dots, row, key) - splat(lse2);
     }
   }
 

@@ -51,7 +51,8 @@ struct ForwardFold {
     A* l = scratch.rows(1);
     A* factor = scratch.rows(1);
 
-    load_lanes(team, query, dim, mine.count, [&](int lane, int d) { return static_cast<A>(q(b, row + lane, head, d)); });
+    load_lanes(team, query, dim, mine.count,
+               [&](int lane, int d) { return static_cast<A>(q(b, row + lane, head, d)) * scores.sign(); });
     load_state(team, b, head, row, mine.count, m, l, acc);
 
     const int kv_head = head / (shape.heads / shape.kv_heads);
@@ -65,7 +66,7 @@ struct ForwardFold {
       add_product(team, s, query, tile.count, dim,
                   [&](int r, int d) { return k.template at<A>(begin + r, d); });
       score_query_lanes(team, scores, s, visible, mine, tile, coverage);
-      exponentiate(team, s, tile.count, m, l, factor);
+      exponentiate(team, scores, s, tile.count, m, l, factor);
       for (int d = 0; d < dim; ++d) {
         A* column = acc + d * lanes;
         for_lanes(team, [=](int lane) { column[lane] *= factor[lane]; });
@@ -109,12 +110,16 @@ struct ForwardFold {
   }
 
   /// Scores become 2^(s - m') in place; m and l move on; `factor` is 2^(m - m'), by which acc has to shrink.
-  KOKKOS_FUNCTION static void exponentiate(const Member& team, A* KOKKOS_RESTRICT s, int rows, A* KOKKOS_RESTRICT m,
-                                           A* KOKKOS_RESTRICT l, A* KOKKOS_RESTRICT factor) {
+  KOKKOS_FUNCTION static void exponentiate(const Member& team, const ScoreTile<P, A>& scores, A* KOKKOS_RESTRICT s,
+                                           int rows, A* KOKKOS_RESTRICT m, A* KOKKOS_RESTRICT l,
+                                           A* KOKKOS_RESTRICT factor) {
     for_lanes(team, [=](int lane) { factor[lane] = m[lane]; });
     for (int r = 0; r < rows; ++r) {
       const A* KOKKOS_RESTRICT score = s + r * lanes;
-      for_lanes(team, [=](int lane) { m[lane] = score[lane] > m[lane] ? score[lane] : m[lane]; });
+      for_lanes(team, [=](int lane) {
+        const A here = scores.base2(score[lane]);
+        m[lane] = here > m[lane] ? here : m[lane];
+      });
     }
     for_lanes(team, [=](int lane) {
       factor[lane] = detail::exp2(factor[lane] - detail::finite_maximum(m[lane]));
@@ -123,7 +128,7 @@ struct ForwardFold {
     for (int r = 0; r < rows; ++r) {
       A* KOKKOS_RESTRICT p = s + r * lanes;
       for_lanes(team, [=](int lane) {
-        p[lane] = detail::exp2(p[lane] - detail::finite_maximum(m[lane]));
+        p[lane] = detail::exp2(scores.above(p[lane], detail::finite_maximum(m[lane])));
         l[lane] += p[lane];
       });
     }

@@ -33,10 +33,10 @@ struct GradientInput {
 
 /// p and ds of one (query, key) from their inner products.
 template <class Scores, class A>
-KOKKOS_FUNCTION void probability_and_gradient(const Scores& scores, A lse2, A lse2_low, A delta, std::int64_t i, std::int64_t j,
-                                              A& dot_then_p, A& dp_then_ds) {
+KOKKOS_FUNCTION void probability_and_gradient(const Scores& scores, A lse2, A lse2_factor, A delta, std::int64_t i,
+                                              std::int64_t j, A& dot_then_p, A& dp_then_ds) {
   const A dot = dot_then_p;
-  const A p = scores.probability(dot, lse2, lse2_low, i, j);
+  const A p = scores.probability(dot, lse2, lse2_factor, i, j);
   dot_then_p = p;
   dp_then_ds = scores.gradient(p, dp_then_ds, delta, dot, i, j);
 }
@@ -71,14 +71,14 @@ struct QueryGradient {
     A* ds = scratch.rows(tile_rows);
     A* visible = scratch.rows(tile_rows);
     A* lse2 = scratch.rows(1);
-    A* lse2_low = scratch.rows(1);
+    A* lse2_factor = scratch.rows(1);
     A* delta = scratch.rows(1);
     load_lanes(team, query, dim, count, [&](int x, int d) { return static_cast<A>(in.q(b, row + x, head, d)); });
     load_lanes(team, grad_out, dim, count,
                [&](int x, int d) { return static_cast<A>(in.grad_out(b, row + x, head, d)); });
     using Scores = ScoreTile<P, A>;
     load_lanes(team, lse2, 1, count, [&](int x, int) { return Scores::lse2(in.lse(b, head, row + x)); });
-    load_lanes(team, lse2_low, 1, count, [&](int x, int) { return Scores::lse2_low(in.lse(b, head, row + x)); });
+    load_lanes(team, lse2_factor, 1, count, [&](int x, int) { return Scores::lse2_factor(in.lse(b, head, row + x)); });
     load_lanes(team, delta, 1, count, [&](int x, int) { return in.delta(b, head, row + x); });
     fill(team, sums, dim, A{0});
 
@@ -102,7 +102,7 @@ struct QueryGradient {
           seen[x] = coverage == Coverage::all || (x < mine.count && scores.allowed(mine.at(x), j)) ? A{1} : A{0};
         });
         for_lanes(team, [=](int x) {
-          probability_and_gradient(scores, lse2[x], lse2_low[x], delta[x], mine.at(x), j, p[x], gradient[x]);
+          probability_and_gradient(scores, lse2[x], lse2_factor[x], delta[x], mine.at(x), j, p[x], gradient[x]);
         });
       }
       const auto key = [&](int d, int r) { return k.template at<A>(begin + r, d); };
@@ -173,7 +173,7 @@ struct KeyValueGradient {
         for (int r = 0; r < tile.count; ++r) {
           const std::int64_t i = tile.at(r);
           const A lse2 = ScoreTile<P, A>::lse2(in.lse(b, head, begin + r));
-          const A lse2_low = ScoreTile<P, A>::lse2_low(in.lse(b, head, begin + r));
+          const A lse2_factor = ScoreTile<P, A>::lse2_factor(in.lse(b, head, begin + r));
           const A delta = in.delta(b, head, begin + r);
           A* KOKKOS_RESTRICT p = s + r * lanes;
           A* KOKKOS_RESTRICT gradient = ds + r * lanes;
@@ -182,7 +182,7 @@ struct KeyValueGradient {
             seen[x] = coverage == Coverage::all || (x < count && scores.allowed(i, mine.at(x))) ? A{1} : A{0};
           });
           for_lanes(team,
-                    [=](int x) { probability_and_gradient(scores, lse2, lse2_low, delta, i, mine.at(x), p[x], gradient[x]); });
+                    [=](int x) { probability_and_gradient(scores, lse2, lse2_factor, delta, i, mine.at(x), p[x], gradient[x]); });
         }
         const auto query_column = [&](int d, int r) { return query(r, d); };
         const auto grad_out_column = [&](int d, int r) { return grad_out(r, d); };

@@ -43,8 +43,8 @@ struct Wire {
   }
 };
 
-/// Turns inner products into base-2 scores where lanes are queries and rows are keys. Without a mask test when the
-/// tile is fully visible; otherwise masked places get -inf and visible[row][lane] says which are not masked.
+/// Turns inner products into what a forward pass keeps of them, where lanes are queries and rows are keys. Without a mask
+/// test when the tile is fully visible; otherwise masked places get -inf and visible[row][lane] says which are not masked.
 template <class Member, class Scores, class A>
 KOKKOS_FUNCTION void score_query_lanes(const Member& team, const Scores& scores, A* s, A* visible, const Run& queries,
                                        const Run& keys, Coverage coverage) {
@@ -53,12 +53,12 @@ KOKKOS_FUNCTION void score_query_lanes(const Member& team, const Scores& scores,
     A* KOKKOS_RESTRICT out = s + row * lanes;
     A* KOKKOS_RESTRICT seen = visible + row * lanes;
     if (coverage == Coverage::all) {
-      for_lanes(team, [=](int lane) { out[lane] = scores.score(out[lane], queries.at(lane), j); });
+      for_lanes(team, [=](int lane) { out[lane] = scores.kept(out[lane], queries.at(lane), j); });
     } else {
       for_lanes(team, [=](int lane) {
         const bool allowed = lane < queries.count && scores.allowed(queries.at(lane), j);
         seen[lane] = allowed ? A{1} : A{0};
-        out[lane] = allowed ? scores.score(out[lane], queries.at(lane), j) : detail::minus_infinity<A>;
+        out[lane] = allowed ? scores.kept(out[lane], queries.at(lane), j) : detail::minus_infinity<A>;
       });
     }
   }
