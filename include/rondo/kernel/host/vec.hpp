@@ -52,17 +52,22 @@ inline namespace RONDO_HOST_NAMESPACE {
 
 inline constexpr int vector_bytes = RONDO_HOST_VECTOR_BYTES;
 
+/// Bytes of a vector of A: never less than one element. With vectors of 4 bytes everything is one element at a time.
+template <class A>
+inline constexpr int bytes_of_vector = vector_bytes < static_cast<int>(sizeof(A)) ? static_cast<int>(sizeof(A))
+                                                                                  : vector_bytes;
+
 template <class A>
 struct vector_of;
 template <>
 struct vector_of<float> {
-  typedef float type __attribute__((vector_size(vector_bytes)));
-  typedef std::int32_t integers __attribute__((vector_size(vector_bytes)));
+  typedef float type __attribute__((vector_size(bytes_of_vector<float>)));
+  typedef std::int32_t integers __attribute__((vector_size(bytes_of_vector<float>)));
 };
 template <>
 struct vector_of<double> {
-  typedef double type __attribute__((vector_size(vector_bytes)));
-  typedef std::int64_t integers __attribute__((vector_size(vector_bytes)));
+  typedef double type __attribute__((vector_size(bytes_of_vector<double>)));
+  typedef std::int64_t integers __attribute__((vector_size(bytes_of_vector<double>)));
 };
 
 /// A vector of float or double, and the integers of its size.
@@ -83,7 +88,7 @@ using Bits = typename bits_of<T, Lanes>::type;
 
 /// Elements in a vector.
 template <class A>
-inline constexpr int width = vector_bytes / static_cast<int>(sizeof(A));
+inline constexpr int width = bytes_of_vector<A> / static_cast<int>(sizeof(A));
 
 template <class A>
 [[gnu::always_inline]] inline Vec<A> splat(A value) {
@@ -131,7 +136,7 @@ template <class A, class T>
   if constexpr (std::is_same_v<T, A>) {
     std::memcpy(&result, source, sizeof(result));
   } else if constexpr (std::is_same_v<T, bfloat16>) {
-    typedef std::uint16_t Halves __attribute__((vector_size(vector_bytes / 2)));
+    typedef std::uint16_t Halves __attribute__((vector_size(bytes_of_vector<A> / 2)));
     Halves bits;
     std::memcpy(&bits, source, sizeof(bits));
     const Ints<A> wide = __builtin_convertvector(bits, Ints<A>) << 16;

@@ -1,0 +1,30 @@
+/// \file
+/// What host_kernel asks of a processor besides arithmetic: memory that fits the second-level cache.
+#include <rondo/kernel/host/host.hpp>
+
+#include <catch2/catch_test_macros.hpp>
+
+#include <cstddef>
+
+namespace {
+
+template <class T>
+void check_scratch() {
+  for (int head_dim = 1; head_dim <= 256; ++head_dim) {
+    const rondo::Shape shape{.batch = 3, .heads = 16, .kv_heads = 2, .head_dim = head_dim};
+    for (const rondo::Pass pass : {rondo::Pass::forward, rondo::Pass::backward}) {
+      const std::size_t bytes = rondo::host_kernel<T>::scratch_bytes(pass, shape);
+      INFO("head_dim " << head_dim << ", " << (pass == rondo::Pass::forward ? "forward" : "backward"));
+      CHECK(bytes <= std::size_t{1} << 20);
+      CHECK(bytes >= sizeof(T) * static_cast<std::size_t>(head_dim));
+    }
+  }
+}
+
+}  // namespace
+
+TEST_CASE("a thread's scratch memory is at most 1 MiB for every head_dim up to 256") {
+  check_scratch<float>();
+  check_scratch<double>();
+  check_scratch<rondo::bfloat16>();
+}
