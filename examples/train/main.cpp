@@ -6,6 +6,10 @@
 #include "run.hpp"
 #include "sample.hpp"
 
+#ifdef TRAIN_WITH_MPI
+#include "mpi_ring.hpp"
+#endif
+
 #include <rondo/rondo.hpp>
 
 #include <unistd.h>
@@ -41,11 +45,13 @@ Outcome run_in_process(const Options& options, const train::Corpus& corpus, cons
   return outcome;
 }
 
-Outcome run(const Options& options, const train::Corpus& corpus) {
+/// Calls run(sharding) with the one that was asked for.
+template <class Run>
+Outcome with_sharding(const Options& options, const Run& run) {
   const std::int64_t context = options.recipe.context;
-  if (options.sharding == "contiguous") return run_in_process(options, corpus, rondo::contiguous{context});
-  if (options.sharding == "zigzag") return run_in_process(options, corpus, rondo::zigzag{context});
-  return run_in_process(options, corpus, rondo::striped{context});
+  if (options.sharding == "contiguous") return run(rondo::contiguous{context});
+  if (options.sharding == "zigzag") return run(rondo::zigzag{context});
+  return run(rondo::striped{context});
 }
 
 int sharding_code(const Options& options) {
@@ -107,6 +113,53 @@ void show_sample(const Options& options, const Outcome& outcome) {
   std::printf("the prompt and what the model writes after it:\n----\n%s\n----\n", train::printable(text).c_str());
 }
 
+/// Kokkos, the run, and what there is to say about it.
+template <class Run>
+void train_and_tell(const Options& options, const train::Corpus& corpus, const Run& run) {
+  // Each rank computes on a thread of its own: Kokkos' own pool of threads has nothing to do.
+  const Kokkos::ScopeGuard kokkos(Kokkos::InitializationSettings().set_num_threads(1).set_disable_warnings(true));
+  const train::MemoryCount memory;
+  std::signal(SIGINT, on_signal);
+  std::signal(SIGTERM, on_signal);
+  run(options, corpus);
+}
+
+void run_on_threads(const Options& options, const train::Corpus& corpus) {
+  const Outcome outcome =
+      with_sharding(options, [&](const auto& sharding) { return run_in_process(options, corpus, sharding); });
+  summarise(options, outcome);
+  show_sample(options, outcome);
+}
+
+#ifdef TRAIN_WITH_MPI
+int run_on_processes(Options options) {
+  const train::MpiScope mpi;
+  options.ranks = mpi.size();
+  try {
+    const auto corpus = train::Corpus::read(options.directory, options.extensions, options.recipe.context);
+    if (mpi.rank() == 0) introduce(options, corpus);
+    int left = mpi.size();
+    train_and_tell(options, corpus, [&](const Options&, const train::Corpus&) {
+      bool speaks = false;
+      const Outcome outcome = with_sharding(
+          options, [&](const auto& sharding) { return train::run_over_mpi(options, corpus, sharding, left, speaks); });
+      Options now = options;
+      now.ranks = left;
+      if (speaks) {
+        summarise(now, outcome);
+        show_sample(now, outcome);
+      }
+    });
+    std::fflush(stdout);
+    if (left < mpi.size()) std::_Exit(EXIT_SUCCESS);  // MPI_Finalize might wait for the dead
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "train: rank %d: %s\n", mpi.rank(), error.what());
+    MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
+  }
+  return train::stop_signal == 0 ? EXIT_SUCCESS : 128 + train::stop_signal;
+}
+#endif
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -117,18 +170,16 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   try {
     train::complete(options);
+    if (options.comm == "mpi") {
+#ifdef TRAIN_WITH_MPI
+      return run_on_processes(options);
+#else
+      throw train::refusal("--comm is mpi, but this program was built without the component mpi (RONDO_MPI=ON)");
+#endif
+    }
     const auto corpus = train::Corpus::read(options.directory, options.extensions, options.recipe.context);
     introduce(options, corpus);
-
-    // Each rank is a thread that computes alone: Kokkos' own pool of threads has nothing to do.
-    const Kokkos::ScopeGuard kokkos(Kokkos::InitializationSettings().set_num_threads(1).set_disable_warnings(true));
-    const train::MemoryCount memory;
-    std::signal(SIGINT, on_signal);
-    std::signal(SIGTERM, on_signal);
-
-    const Outcome outcome = run(options, corpus);
-    summarise(options, outcome);
-    show_sample(options, outcome);
+    train_and_tell(options, corpus, run_on_threads);
     return train::stop_signal == 0 ? EXIT_SUCCESS : 128 + train::stop_signal;  // as a shell counts it
   } catch (const std::exception& error) {
     std::fprintf(stderr, "train: %s\n", error.what());

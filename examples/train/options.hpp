@@ -31,6 +31,7 @@ struct Options {
   std::vector<std::string> extensions{".hpp", ".h"};
   bool all_files = false;
   int ranks = 4;
+  std::string comm = "threads";
   std::string sharding = "striped";
   std::int64_t chunk = 4096;
   double deadline = 300;
@@ -61,6 +62,7 @@ inline void declare(CLI::App& app, Options& options) {
   app.add_option("--hidden", recipe.model.hidden, "Width of the feed-forward; 0: 3 dim")->group("Model");
   app.add_flag("--tied", recipe.model.tied, "Use the embedding as the head")->group("Model");
   app.add_option("--ranks", options.ranks, "Ranks that share the context, threads of this process")->group("Ring");
+  app.add_option("--comm", options.comm, "threads of this process, or mpi: the processes that mpiexec started")->group("Ring");
   app.add_option("--sharding", options.sharding, "contiguous, striped or zigzag")->group("Ring");
   app.add_option("--chunk", options.chunk, "Tokens that travel at a time")->group("Ring");
   app.add_option("--deadline", options.deadline, "Seconds that a rank waits for another")->group("Ring");
@@ -158,6 +160,9 @@ inline void complete(Options& options) {
   }
   if (options.sharding != "contiguous" && options.sharding != "striped" && options.sharding != "zigzag") {
     throw refusal("--sharding is " + options.sharding + ", it must be contiguous, striped or zigzag");
+  }
+  if (options.comm != "threads" && options.comm != "mpi") {
+    throw refusal("--comm is " + options.comm + ", it must be threads or mpi");
   }
   if (options.resume && options.checkpoint.empty()) throw refusal("--resume needs --checkpoint FILE to resume from");
   if (options.directory.empty())

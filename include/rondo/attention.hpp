@@ -5,6 +5,7 @@
 #include <rondo/agreement.hpp>
 #include <rondo/comm/concept.hpp>
 #include <rondo/engine.hpp>
+#include <rondo/engine/recorder.hpp>
 #include <rondo/engine/statistics.hpp>
 #include <rondo/kernel/default.hpp>
 #include <rondo/overlap.hpp>
@@ -26,6 +27,9 @@ namespace rondo {
 struct Options {
   std::int64_t chunk = 4096;    ///< tokens of a piece: what travels, and is kept of a visitor, at a time
   bool check_agreement = true;  ///< compare the ranks' arguments before every call (one small reduction)
+  /// Where messages move only when asked (MPI): how often that is done in a step, between parts of the rank's queries.
+  int polls = 16;
+  Recorder* recorder = nullptr;  ///< notes what this rank does when
 };
 
 /// Whether a call would be refused, and why.
@@ -45,7 +49,8 @@ struct Support {
 /// Every call throws, besides what it says itself: agreement_error when ranks differ in shape, type, sharding, chunk or
 /// problem; peer_failed when another rank failed or refused its arguments; timeout_error when one does not answer.
 /// After an exception the outputs are unspecified. Calls return when the outputs are complete.
-template <Communicator Comm, Sharding ShardingT, BlockKernel Kernel = default_kernel<float, typename Comm::execution_space>>
+template <Communicator Comm, Sharding ShardingT,
+          BlockKernel Kernel = default_kernel<float, typename Comm::execution_space>>
 class RingAttention {
  public:
   using value_type = typename Kernel::value_type;
@@ -180,6 +185,9 @@ class RingAttention {
       if (options.chunk < 1) {
         throw argument_error(detail::message("options: chunk is ", options.chunk, ", it must be at least 1"));
       }
+      if (options.polls < 1) {
+        throw argument_error(detail::message("options: polls is ", options.polls, ", it must be at least 1"));
+      }
       table = ShardTable(sharding, comm.size());
     });
     if (check_agreement) {
@@ -197,7 +205,7 @@ class RingAttention {
     } else if (refusal) {
       std::rethrow_exception(refusal);
     }
-    return Engine(comm, kernel, checked, std::move(table), options.chunk);
+    return Engine(comm, kernel, checked, std::move(table), options.chunk, options.polls, options.recorder);
   }
 
   template <ProblemType P, class Check>

@@ -6,6 +6,7 @@
 #include <rondo/comm/concept.hpp>
 #include <rondo/engine/gradient.hpp>
 #include <rondo/engine/rank_memory.hpp>
+#include <rondo/engine/recorder.hpp>
 #include <rondo/engine/statistics.hpp>
 #include <rondo/kernel/concept.hpp>
 #include <rondo/problem.hpp>
@@ -14,6 +15,7 @@
 #include <rondo/tensor.hpp>
 
 #include <Kokkos_Core.hpp>
+#include <Kokkos_Profiling_ScopedRegion.hpp>
 
 #include <algorithm>
 #include <array>
@@ -34,14 +36,17 @@ class Engine {
   using Space = typename Memory::Space;
   using Exec = typename Kernel::execution_space;
 
-  Engine(Comm& comm, const Kernel& kernel, const Shape& shape, ShardTable table, std::int64_t chunk)
+  Engine(Comm& comm, const Kernel& kernel, const Shape& shape, ShardTable table, std::int64_t chunk, int polls = 16,
+         Recorder* recorder = nullptr)
       : comm_(&comm),
         kernel_(kernel),
         shape_(shape),
         table_(std::move(table)),
         chunk_(std::max<std::int64_t>(1, std::min(chunk, table_.longest_run()))),
         ring_(comm.rank(), comm.size(), table_.most_pieces(chunk_)),
-        memory_(kernel, shape, tokens(), chunk_) {}
+        memory_(kernel, shape, tokens(), chunk_),
+        part_rows_(std::max<std::int64_t>(1, (tokens() + rows_step * polls - 1) / (rows_step * polls)) * rows_step),
+        recorder_(recorder) {}
 
   Comm& comm() const { return *comm_; }
   const Shape& shape() const { return shape_; }
@@ -56,6 +61,7 @@ class Engine {
                const Tensor<const T, 4, Space>& k, const Tensor<const T, 4, Space>& v, const Tensor<T, 4, Space>& out,
                const Tensor<A, 3, Space>& lse) {
     const Stopwatch watch(statistics_.seconds);
+    const Kokkos::Profiling::ScopedRegion region("rondo::forward");
     ++statistics_.calls;
     const SoftmaxState<A, Space> state = memory_.state(out, lse);
     for (std::int64_t index = 0; index < ring_.forward_steps(); ++index) {
@@ -64,13 +70,14 @@ class Engine {
       pack_own(exec, Pass::forward, index, step, piece, k, v);
       Messages messages;
       add_blocks(messages, Pass::forward, index, step, piece);
-      auto transfer = start(exec, messages, {"forward", step.hop});
-      for_own_runs(step.queries, [&](const Run& queries, std::int64_t row) {
+      StepMarks marks(recorder_, "forward", step.hop);
+      auto transfer = start(exec, messages, {"forward", step.hop}, marks);
+      for_own_parts(step.queries, messages, transfer, marks, [&](const Run& queries, std::int64_t row) {
         kernel_.fold(exec, problem, shape_, token_rows(q, row, queries.count), queries,
                      memory_.wire(Pass::forward, index, piece), piece.tokens, state.rows(row, queries.count),
                      Phase{index == 0, index + 1 == ring_.forward_steps()});
       });
-      finish(exec, transfer);
+      finish(exec, transfer, marks);
     }
     kernel_.finish(exec, state, out, lse);
     exec.fence("rondo::forward");
@@ -84,6 +91,7 @@ class Engine {
                 const Tensor<T, 4, Space>& grad_k, const Tensor<T, 4, Space>& grad_v) {
     using schedule::GradientArrival;
     const Stopwatch watch(statistics_.seconds);
+    const Kokkos::Profiling::ScopedRegion region("rondo::backward");
     ++statistics_.calls;
     kernel_.delta(exec, out, grad_out, memory_.delta());
     const Tensor<const A, 3, Space> delta = memory_.delta();
@@ -105,20 +113,21 @@ class Engine {
       if (step.arrival != GradientArrival::none) {
         messages.receive(ring_.previous(), memory_.gradient_message(arriving, arriving_piece));
       }
-      auto transfer = start(exec, messages, {"backward", step.hop});
+      StepMarks marks(recorder_, "backward", step.hop);
+      auto transfer = start(exec, messages, {"backward", step.hop}, marks);
 
       // The second half of the queries adds to the own piece's gradient; every other step starts a new one.
       const bool resumed = step.queries == schedule::QueryShare::second_half;
       const auto sums = memory_.gradient(resumed ? own : partial, piece);
       if (!resumed) zero(exec, sums);
-      for_own_runs(step.queries, [&](const Run& queries, std::int64_t row) {
+      for_own_parts(step.queries, messages, transfer, marks, [&](const Run& queries, std::int64_t row) {
         kernel_.fold_gradient(exec, problem, shape_, token_rows(q, row, queries.count),
                               token_rows(grad_out, row, queries.count), token_columns(lse, row, queries.count),
                               token_columns(delta, row, queries.count), queries,
                               memory_.wire(Pass::backward, index, piece), piece.tokens,
                               token_rows(query_sums, row, queries.count), sums.k, sums.v);
       });
-      finish(exec, transfer);
+      finish(exec, transfer, marks);
 
       if (step.arrival == GradientArrival::home) {
         add(exec, memory_.gradient(own, own_piece), memory_.gradient(arriving, own_piece));
@@ -143,6 +152,9 @@ class Engine {
   }
 
  private:
+  /// Parts of the queries are multiples of what kernels take at a time.
+  static constexpr std::int64_t rows_step = 96;
+
   /// The segments of one step. A message without bytes is no message: both sides know its length.
   class Messages {
    public:
@@ -176,11 +188,16 @@ class Engine {
     messages.receive(ring_.previous(), memory_.wire_message(pass, index + 1, incoming));
   }
 
-  Transfer auto start(const Exec& exec, const Messages& messages, Where where) {
+  Transfer auto start(const Exec& exec, const Messages& messages, Where where, StepMarks& marks) {
     for (const auto& segment : messages.segments()) {
-      if (segment.direction == Direction::receive) continue;
-      ++statistics_.messages_sent;
-      statistics_.bytes_sent += static_cast<std::int64_t>(segment.bytes.size());
+      const auto bytes = static_cast<std::int64_t>(segment.bytes.size());
+      if (segment.direction == Direction::receive) {
+        marks.receives(bytes);
+      } else {
+        marks.sends(bytes);
+        ++statistics_.messages_sent;
+        statistics_.bytes_sent += bytes;
+      }
     }
     return comm_->exchange(exec, messages.segments(), where);
   }
@@ -188,13 +205,32 @@ class Engine {
   /// Later work runs after arrival. Where the host has to wait for that, its waiting is timed from the moment when the
   /// step's own work is done.
   template <Transfer Started>
-  void finish(const Exec& exec, Started& transfer) {
+  void finish(const Exec& exec, Started& transfer, StepMarks& marks) {
     if constexpr (Comm::stream_ordered) {
+      marks.computed();
       transfer.order(exec);
     } else {
       exec.fence("rondo::wait");
+      marks.computed();
       const Stopwatch watch(statistics_.wait_seconds);
       transfer.order(exec);
+    }
+    marks.ended();
+  }
+
+  /// for_own_runs, in parts of part_rows_ rows where the transfer has to be asked in between, or it would not move.
+  template <Transfer Started, class F>
+  void for_own_parts(schedule::QueryShare share, const Messages& messages, Started& transfer, StepMarks& marks,
+                     const F& f) const {
+    if (moves_when_asked<Comm> && !messages.segments().empty()) {
+      for_own_runs(share, [&](const Run& queries, std::int64_t row) {
+        for (std::int64_t at = 0; at < queries.count; at += part_rows_) {
+          f(queries.part(at, std::min<std::int64_t>(part_rows_, queries.count - at)), row + at);
+          if (transfer.test()) marks.moved();
+        }
+      });
+    } else {
+      for_own_runs(share, f);
     }
   }
 
@@ -226,6 +262,8 @@ class Engine {
   std::int64_t chunk_;
   schedule::Ring ring_;
   Memory memory_;
+  std::int64_t part_rows_;
+  Recorder* recorder_;
   Statistics statistics_;
 };
 

@@ -20,6 +20,7 @@ class any_communicator {
   using execution_space = Kokkos::DefaultExecutionSpace;
   using memory_space = execution_space::memory_space;
   static constexpr bool stream_ordered = false;
+  static constexpr bool moves_when_asked = true;  // it may be one of those
 
  private:
   struct TransferBase {

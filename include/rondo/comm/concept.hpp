@@ -76,4 +76,9 @@ concept Communicator =
       { comm.agree(ok) } -> std::same_as<bool>;
     };
 
+/// Whether started exchanges move only while `test` or `wait` is called, as MPI's do: such a communicator says so with
+/// `static constexpr bool moves_when_asked = true`, and the engine asks while it computes.
+template <class C>
+inline constexpr bool moves_when_asked = requires { requires C::moves_when_asked; };
+
 }  // namespace rondo

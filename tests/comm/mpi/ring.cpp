@@ -40,7 +40,7 @@ std::vector<Ring> rings() {
 }
 
 template <class T, class P>
-void check_ring(const P& problem, const Extents& extents) {
+void check_ring(const P& problem, const Extents& extents, bool in_parts = false) {
   const Exactness<T, P> exactness(extents, problem);
   for (const Ring& ring : rings()) {
     const auto results = over_mpi(exactness.inputs(), ring, problem, default_kernel<T>{});
@@ -50,9 +50,10 @@ void check_ring(const P& problem, const Extents& extents) {
     if (world_rank() != 0) continue;
     const auto in_process = ring_attention(exactness.inputs(), ring, problem, default_kernel<T>{});
     for_each_result(
-        [](const char* name, const auto& a, const auto& b) {
+        [in_parts](const char* name, const auto& a, const auto& b) {
           INFO(name);
-          CHECK(a.values() == b.values());
+          // Gradients of keys are summed up part by part of the queries, so that their last bits differ.
+          if (!in_parts || name[5] == 'q' || name[0] != 'g') CHECK(a.values() == b.values());
         },
         results, in_process);
   }
@@ -64,6 +65,11 @@ TEST_CASE("over MPI a ring is as exact as promised, with the same bits as over t
   check_ring<float>(Problem{causal{}}, sequence);
   check_ring<float>(Problem{full{}}, sequence);
   check_ring<bfloat16>(Problem{causal{}}, sequence);
+}
+
+TEST_CASE("over MPI queries are taken in parts, between which messages move, with the same out and grad_q") {
+  if (world_size() > 3) return;
+  check_ring<float>(Problem{causal{}}, {.batch = 1, .heads = 2, .kv_heads = 1, .head_dim = 16, .tokens = 900}, true);
 }
 
 TEST_CASE("over MPI ranks may hold no token") {

@@ -40,6 +40,7 @@ class mpi_communicator {
   using execution_space = Exec;
   using memory_space = typename Exec::memory_space;
   static constexpr bool stream_ordered = false;
+  static constexpr bool moves_when_asked = true;
 
   /// Collective over `comm`, which has to live on only for the time of this call.
   /// \param exec  this rank's execution-space instance
