@@ -11,9 +11,10 @@ install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
 
 install(TARGETS rondo EXPORT RondoTargets INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 install(EXPORT RondoTargets NAMESPACE Rondo:: DESTINATION "${package_directory}")
+# (Not RondoTargets-<component>: the core's file includes every file of that pattern.)
 foreach(component IN LISTS RONDO_COMPONENTS)
-  install(TARGETS rondo_${component} EXPORT RondoTargets-${component})
-  install(EXPORT RondoTargets-${component} NAMESPACE Rondo:: DESTINATION "${package_directory}")
+  install(TARGETS rondo_${component} EXPORT RondoComponent_${component})
+  install(EXPORT RondoComponent_${component} NAMESPACE Rondo:: DESTINATION "${package_directory}")
 endforeach()
 
 configure_package_config_file(cmake/RondoConfig.cmake.in "${PROJECT_BINARY_DIR}/package/RondoConfig.cmake"
