@@ -131,7 +131,8 @@ class Transfer {
 
 }  // namespace paced_link
 
-/// A communicator behind a link. Collectives are not paced.
+/// A communicator behind a link. Collectives are not paced. Of several exchanges between two ranks, the
+/// one that was started first has to be asked first, as the engine does: a later one would overtake it.
 template <Communicator Comm>
 class paced {
  public:
