@@ -15,6 +15,11 @@ option(RONDO_PROVIDER_IGNORE_INSTALLED "Act as if none of the dependencies were 
 set(RONDO_PROVIDER_UPSTREAM AUTO CACHE STRING "Take upstream releases: AUTO (if a probe reaches them), ON or OFF")
 set_property(CACHE RONDO_PROVIDER_UPSTREAM PROPERTY STRINGS AUTO ON OFF)
 
+# Build trees that once registered themselves in the user's home are not installed packages, and nothing built here
+# registers itself there.
+set(CMAKE_FIND_USE_PACKAGE_REGISTRY FALSE)
+set(CMAKE_EXPORT_NO_PACKAGE_REGISTRY TRUE)
+
 include("${CMAKE_CURRENT_LIST_DIR}/provider/recipe.cmake")
 include("${CMAKE_CURRENT_LIST_DIR}/provider/recipes.cmake")
 include("${CMAKE_CURRENT_LIST_DIR}/provider/source.cmake")

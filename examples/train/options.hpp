@@ -106,8 +106,15 @@ inline std::string quoted(const std::string& argument) {
 /// The command that goes on from a checkpoint: the one that was given, with what it lacks.
 inline std::string command_to_go_on(const Options& options, const std::filesystem::path& checkpoint) {
   std::string command;
-  for (const std::string& argument : options.command) command += (command.empty() ? "" : " ") + quoted(argument);
-  if (options.checkpoint.empty()) command += " --checkpoint " + quoted(checkpoint.string());
+  const auto add = [&](const std::string& argument) {
+    if (!command.empty()) command += ' ';
+    command += argument;
+  };
+  for (const std::string& argument : options.command) add(quoted(argument));
+  if (options.checkpoint.empty()) {
+    add("--checkpoint");
+    add(quoted(checkpoint.string()));
+  }
   return options.resume ? command : command + " --resume";
 }
 
