@@ -53,6 +53,7 @@ class ScoreTile {
   /// What forward passes multiply the elements of q by, exactly: the scale's sign. `slope` is then positive, so that it
   /// keeps the order of numbers, and -inf.
   KOKKOS_FUNCTION A sign() const { return sign_; }
+  KOKKOS_FUNCTION A slope() const { return slope_; }
   /// What forward passes keep of an inner product of such a query: itself, or its base-2 score under a score function.
   KOKKOS_FUNCTION A kept(A dot, std::int64_t i, std::int64_t j) const {
     if constexpr (plain) {

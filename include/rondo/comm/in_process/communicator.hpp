@@ -3,6 +3,7 @@
 #pragma once
 
 #include <rondo/comm/in_process/hub.hpp>
+#include <rondo/comm/reduction.hpp>
 
 #include <array>
 #include <cstdint>
@@ -136,7 +137,7 @@ class in_process_communicator {
                &mine, [count, reduction](std::span<void* const> ranks) {
                  T* total = static_cast<Mine*>(ranks[0])->data;
                  for (std::size_t rank = 1; rank < ranks.size(); ++rank) {
-                   combine(total, static_cast<Mine*>(ranks[rank])->data, count, reduction);
+                   detail::combine(total, static_cast<Mine*>(ranks[rank])->data, count, reduction);
                  }
                  for (std::size_t rank = 1; rank < ranks.size(); ++rank) {
                    std::copy_n(total, count, static_cast<Mine*>(ranks[rank])->data);
@@ -207,17 +208,6 @@ class in_process_communicator {
   void check_peer(const char* what, int peer) const {
     if (peer < 0 || peer >= size()) {
       throw argument_error(detail::message(what, ": rank ", peer, " does not exist, there are ", size(), " ranks"));
-    }
-  }
-
-  template <class T>
-  static void combine(T* total, const T* values, std::size_t count, Reduction reduction) {
-    for (std::size_t i = 0; i < count; ++i) {
-      if (reduction == Reduction::sum) {
-        total[i] += values[i];
-      } else if (reduction == Reduction::minimum ? values[i] < total[i] : total[i] < values[i]) {
-        total[i] = values[i];
-      }
     }
   }
 

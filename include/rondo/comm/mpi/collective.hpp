@@ -5,6 +5,7 @@
 
 #include <rondo/comm/concept.hpp>
 #include <rondo/comm/mpi/meeting.hpp>
+#include <rondo/comm/reduction.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -48,14 +49,14 @@ class Collective {
     payload_.assign(bytes.begin(), bytes.end());
     if (in_any_order && bytes.size() <= capacity) {
       meeting_.meet(group, members, signature, payload_, [&](auto& total, std::span<const std::byte> higher) {
-        combine(reinterpret_cast<T*>(total.data()), reinterpret_cast<const T*>(higher.data()), values.size(),
-                reduction);
+        detail::combine(reinterpret_cast<T*>(total.data()), reinterpret_cast<const T*>(higher.data()), values.size(),
+                        reduction);
       });
     } else if (ranks * bytes.size() <= capacity) {
       meeting_.meet(group, members, signature, payload_, append);
       for (std::size_t rank = 1; rank < ranks; ++rank) {
-        combine(reinterpret_cast<T*>(payload_.data()),
-                reinterpret_cast<const T*>(payload_.data()) + rank * values.size(), values.size(), reduction);
+        detail::combine(reinterpret_cast<T*>(payload_.data()),
+                        reinterpret_cast<const T*>(payload_.data()) + rank * values.size(), values.size(), reduction);
       }
     } else {
       barrier(group, members, signature);
@@ -84,17 +85,6 @@ class Collective {
   static constexpr auto append = [](std::vector<std::byte>& payload, std::span<const std::byte> higher) {
     payload.insert(payload.end(), higher.begin(), higher.end());
   };
-
-  template <class T>
-  static void combine(T* total, const T* values, std::size_t count, Reduction reduction) {
-    for (std::size_t i = 0; i < count; ++i) {
-      if (reduction == Reduction::sum) {
-        total[i] += values[i];
-      } else if (reduction == Reduction::minimum ? values[i] < total[i] : total[i] < values[i]) {
-        total[i] = values[i];
-      }
-    }
-  }
 
   /// In each round every rank adds up one part of the numbers, which the others send it, and sends them the sums.
   template <class T>
@@ -126,7 +116,7 @@ class Collective {
         if (rank == 0) {
           std::memcpy(sums.data(), from, sums.size_bytes());
         } else {
-          combine(sums.data(), reinterpret_cast<const T*>(from), sums.size(), reduction);
+          detail::combine(sums.data(), reinterpret_cast<const T*>(from), sums.size(), reduction);
         }
       }
       // The sums of my part go to all, theirs come to me.

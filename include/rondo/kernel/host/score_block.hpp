@@ -27,19 +27,13 @@ void find_ranges(const Scores& scores, const Run& queries, const Run& keys, int 
 template <class A, class Scores>
 class ScoreSlope {
  public:
-  explicit ScoreSlope(const Scores& scores) {
-    if constexpr (Scores::plain) {
-      slope_ = scores.scale2() < 0 ? -scores.scale2() : scores.scale2();
-      if (slope_ == A{0}) slope_ = A{1};
-      queries_ = scores.scale2() < 0 ? A{-1} : (scores.scale2() == A{0} ? A{0} : A{1});
-    }
-  }
+  explicit ScoreSlope(const Scores& scores) : slope_(scores.slope()), sign_(scores.sign()) {}
 
   /// Gives a row of queries the sign.
   template <class T>
   void prepare(T* query, int head_dim) const {
-    if (queries_ == A{1}) return;
-    for (int d = 0; d < head_dim; ++d) query[d] = static_cast<T>(static_cast<A>(query[d]) * queries_);
+    if (sign_ == A{1}) return;
+    for (int d = 0; d < head_dim; ++d) query[d] = static_cast<T>(static_cast<A>(query[d]) * sign_);
   }
 
   [[gnu::always_inline]] Vec<A> of(Vec<A> dots) const {
@@ -60,8 +54,8 @@ class ScoreSlope {
   }
 
  private:
-  A slope_ = A{1};
-  A queries_ = A{1};
+  A slope_;
+  A sign_;
 };
 
 /// One tile of scores on its way from inner products to base-2 scores.

@@ -281,12 +281,6 @@ template <int Lanes, class V, int Half = Lanes / 2>
   }
 }
 
-/// The largest element; NaN does not win.
-template <class A>
-[[gnu::always_inline]] inline A largest(Vec<A> v) {
-  return lanes_detail::reduced<A>(v, [](Vec<A> a, Vec<A> b) { return maximum<A>(a, b); })[0];
-}
-
 /// The sum of the elements.
 template <class A>
 [[gnu::always_inline]] inline A total(Vec<A> v) {
