@@ -5,9 +5,9 @@
 
 #include <rondo/comm/concept.hpp>
 #include <rondo/error.hpp>
+#include <rondo/fingerprint.hpp>
 
 #include <array>
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -22,16 +22,6 @@ struct Field {
   const char* name;
   std::int64_t value;
 };
-
-/// A number that says which parameters a mask or a score function has; 0 for those without `fingerprint()`.
-template <class Policy>
-std::int64_t fingerprint(const Policy& policy) {
-  if constexpr (requires { { policy.fingerprint() } -> std::convertible_to<std::int64_t>; }) {
-    return policy.fingerprint();
-  } else {
-    return 0;
-  }
-}
 
 /// Throws on every rank when a field differs, naming two ranks and their values, or when a rank refused its arguments.
 /// \param refusal  what this rank found wrong with its own arguments, or null; thrown again here, after the other

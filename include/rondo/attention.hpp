@@ -88,7 +88,7 @@ class RingAttention {
   template <ProblemType P>
   Support supported(const P& problem) const {
     try {
-      static_cast<void>(problem.resolved(shape()));
+      static_cast<void>(checked(problem));
       return {};
     } catch (const error& refusal) {
       return {false, refusal.what()};
@@ -110,7 +110,7 @@ class RingAttention {
       check_rows("lse", lse);
       detail::check_separate("out", out, {"q", "k", "v", "lse"}, q, k, v, lse);
       detail::check_separate("lse", lse, {"q", "k", "v"}, q, k, v);
-      resolved = problem.resolved(shape());
+      resolved = checked(problem);
     });
     engine_.forward(exec, resolved, q, k, v, out, lse);
   }
@@ -148,7 +148,7 @@ class RingAttention {
       detail::check_separate("grad_v", grad_v, inputs, q, k, v, out, lse, grad_out);
       detail::check_separate("grad_q", grad_q, {"grad_k", "grad_v"}, grad_k, grad_v);
       detail::check_separate("grad_k", grad_k, {"grad_v"}, grad_v);
-      resolved = problem.resolved(shape());
+      resolved = checked(problem);
     });
     engine_.backward(exec, resolved, q, k, v, out, lse, grad_out, grad_q, grad_k, grad_v);
   }
@@ -164,6 +164,13 @@ class RingAttention {
 
  private:
   using Engine = detail::Engine<Comm, Kernel>;
+
+  /// The problem with its scale filled in, after its mask has seen what it is used with.
+  template <ProblemType P>
+  P checked(const P& problem) const {
+    detail::check_policy(problem.mask, shape().batch, shards().total_tokens(), shards().total_tokens());
+    return problem.resolved(shape());
+  }
 
   /// Runs check() on this rank's arguments, then tells the others and compares with theirs.
   template <class Check>
