@@ -1,0 +1,3 @@
+#include "compute_in.hpp"
+
+ATTEND_COMPUTE_IN(rondo::float16)
