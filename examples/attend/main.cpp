@@ -18,8 +18,8 @@ namespace {
 using attend::Options;
 using attend::Request;
 
-/// The file that the results of a request go to.
-safetensors::Output output_for(const Options& options, const Request& request, const safetensors::Input& in) {
+/// The tensors that are the results of a request.
+std::vector<safetensors::Entry> results_of(const Request& request, const safetensors::Input& in) {
   const auto& q = in.header().find("q")->shape;
   const auto& k = in.header().find("k")->shape;
   const auto sums = request.dtype == safetensors::F64 ? safetensors::F64 : safetensors::F32;
@@ -30,13 +30,13 @@ safetensors::Output output_for(const Options& options, const Request& request, c
     tensors.push_back({.name = "grad_k", .dtype = request.dtype, .shape = k});
     tensors.push_back({.name = "grad_v", .dtype = request.dtype, .shape = k});
   }
-  return {options.out, std::move(tensors)};
+  return tensors;
 }
 
 template <class Comm>
 void compute(Comm& comm, const Options& options, const Request& request, const safetensors::Input& in) {
   std::optional<safetensors::Output> out;
-  if (comm.rank() == 0) out.emplace(output_for(options, request, in));
+  if (comm.rank() == 0) out.emplace(options.out, results_of(request, in));
   safetensors::Output* const file = out ? &*out : nullptr;
   if (request.dtype == safetensors::F64) {
     attend::compute_in<double>(comm, request, in, file);
