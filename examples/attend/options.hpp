@@ -27,7 +27,6 @@ struct Options {
   std::string sharding = "contiguous";
   std::vector<std::string> masks;
   std::optional<double> softcap;
-  bool alibi = false;
   std::optional<double> scale;
   std::string dtype;
   std::int64_t chunk = 4096;
@@ -48,7 +47,6 @@ inline void declare(CLI::App& app, Options& options) {
       ->group("Scores");
   app.add_option("--scale", options.scale, "Of the scores; 1/sqrt(head_dim) if not given")->group("Scores");
   app.add_option("--softcap", options.softcap, "X: scores become X tanh(score/X)")->group("Scores");
-  app.add_flag("--alibi", options.alibi, "Take slope * |i-j| from the scores, with ALiBi's slopes")->group("Scores");
   app.add_option("--dtype", options.dtype, "Compute in f64, f32, bf16 or f16; if not given, in the type of q")
       ->group("Scores");
   app.add_option("--ranks", options.ranks, "Ranks that share the sequence; 1 if not given")->group("Ring");

@@ -1,0 +1,241 @@
+// Every pair of attend's options, generated: each run either gives what the formulas give or is refused with a reason that
+// is written here. A new option that is not in the list below is noticed.
+#include "attend_program.hpp"
+
+#include <support/generators.hpp>
+#include <support/oracle.hpp>
+
+#include <catch2/catch_message.hpp>
+#include <catch2/catch_test_macros.hpp>
+
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace rondo::test;
+
+constexpr Extents extents{.batch = 2, .heads = 6, .kv_heads = 2, .head_dim = 5, .tokens = 29};
+
+/// Documents of uneven lengths, others in each batch entry.
+std::int32_t segment(int batch, std::int64_t token) {
+  const std::int64_t ends[2][4] = {{3, 11, 12, 25}, {0, 8, 20, 20}};
+  std::int32_t id = 7 * batch;
+  for (const std::int64_t end : ends[batch]) id += token >= end ? 3 : 0;
+  return id;
+}
+
+/// What a run is expected to compute. Scores in the order scale, softcap, ALiBi, mask.
+struct Expected {
+  std::vector<std::function<bool(int, std::int64_t, std::int64_t)>> masks;
+  double scale = 1 / std::sqrt(5.0);
+  double cap = std::numeric_limits<double>::infinity();
+  bool alibi = false;
+  std::string dtype = "f32";
+};
+
+struct ExpectedScore {
+  const Expected& expected;
+
+  /// 2^(-8h/H) for H a power of two. For others the slopes of the power below it, then every other of the power above it.
+  static double slope(int head) {
+    static const double six_heads[] = {0.25, 0.0625, 0.015625, 0.00390625, 0.5, 0.125};
+    return six_heads[head];
+  }
+  double apply(double s, int, int h, std::int64_t i, std::int64_t j) const {
+    if (std::isfinite(expected.cap)) s = expected.cap * std::tanh(s / expected.cap);
+    return expected.alibi ? s - slope(h) * static_cast<double>(std::abs(i - j)) : s;
+  }
+  double derivative(double s, int, int, std::int64_t, std::int64_t) const {
+    const double c = std::isfinite(expected.cap) ? std::cosh(s / expected.cap) : 1;
+    return 1 / (c * c);
+  }
+};
+
+/// One way to give an option, and what it changes.
+struct Choice {
+  std::string option;
+  std::vector<std::string> words;
+  std::function<void(Expected&)> effect;
+};
+
+template <class Allows>
+Choice mask(const std::string& text, const Allows& allows) {
+  return {"--mask", {"--mask", text}, [allows](Expected& e) { e.masks.push_back(allows); }};
+}
+Choice without_effect(const std::vector<std::string>& words) {
+  return {words.front(), words, [](Expected&) {}};
+}
+Choice dtype(const std::string& text) {
+  return {"--dtype", {"--dtype", text}, [text](Expected& e) { e.dtype = text; }};
+}
+
+std::vector<Choice> all_choices() {
+  using I = std::int64_t;
+  return {
+      mask("full", [](int, I, I) { return true; }),
+      mask("causal", [](int, I i, I j) { return j <= i; }),
+      mask("window:6,2", [](int, I i, I j) { return i - 6 <= j && j <= i + 2; }),
+      mask("window:0,9", [](int, I i, I j) { return i <= j && j <= i + 9; }),
+      mask("prefix:7", [](int, I i, I j) { return j <= i || j < 7; }),
+      mask("chunked:10", [](int, I i, I j) { return i / 10 == j / 10; }),
+      mask("document", [](int b, I i, I j) { return segment(b, i) == segment(b, j); }),
+      {"--scale", {"--scale", "-0.7"}, [](Expected& e) { e.scale = -0.7; }},
+      {"--softcap", {"--softcap", "0.9"}, [](Expected& e) { e.cap = 0.9; }},
+      dtype("f64"),
+      dtype("f32"),
+      dtype("bf16"),
+      dtype("f16"),
+      without_effect({"--ranks", "2"}),
+      without_effect({"--ranks", "5"}),
+      without_effect({"--comm", "threads"}),
+      without_effect({"--sharding", "contiguous"}),
+      without_effect({"--sharding", "striped"}),
+      without_effect({"--sharding", "zigzag"}),
+      without_effect({"--chunk", "4"}),
+      without_effect({"--threads", "2"}),
+      without_effect({"--deadline", "60"}),
+  };
+}
+
+/// Options that may be given several times.
+bool repeatable(const std::string& option) { return option == "--mask"; }
+
+class Pairs {
+ public:
+  Pairs() : inputs_(random_inputs<float>(extents)), place_(tensors()) {}
+
+  /// What the run writes is what the formulas give for these choices.
+  void check(const std::vector<Choice>& choices) const {
+    Expected expected;
+    std::vector<std::string> words;
+    for (const Choice& choice : choices) {
+      words.insert(words.end(), choice.words.begin(), choice.words.end());
+      choice.effect(expected);
+    }
+    std::string line;
+    for (const std::string& word : words) line += " " + word;
+    INFO("attend" << line);
+    const ProcessResult result = place_.run(words);
+    INFO(result.output);
+    REQUIRE(result.status == 0);
+    compare(expected);
+  }
+
+  /// An option that is given twice is refused.
+  void check_refused(const Choice& a, const Choice& b, const std::string& reason) const {
+    std::vector<std::string> words = a.words;
+    words.insert(words.end(), b.words.begin(), b.words.end());
+    const ProcessResult result = place_.run(words);
+    INFO(a.option << " " << b.option << ": " << result.output);
+    CHECK(result.status > 0);
+    CHECK(result.output.find(reason) != std::string::npos);
+  }
+
+  const AttendWorkplace& place() const { return place_; }
+
+ private:
+  std::vector<FileTensor> tensors() const {
+    std::vector<FileTensor> tensors = file_tensors(inputs_, safetensors::F32);
+    std::vector<std::int32_t> ids;
+    for (int b = 0; b < extents.batch; ++b) {
+      for (std::int64_t i = 0; i < extents.tokens; ++i) ids.push_back(segment(b, i));
+    }
+    tensors.push_back(file_tensor("segment_ids", safetensors::I32, {extents.batch, extents.tokens}, ids));
+    return tensors;
+  }
+
+  /// The inputs as the run sees them: rounded to its type.
+  Inputs<double> rounded(const std::string& dtype) const {
+    Inputs<double> inputs = converted<double>(inputs_);
+    for (Whole<double>* tensor : {&inputs.q, &inputs.k, &inputs.v, &inputs.grad_out}) {
+      for (double& x : tensor->values()) {
+        if (dtype == "bf16") x = static_cast<float>(rondo::bfloat16(static_cast<float>(x)));
+        if (dtype == "f16") x = static_cast<float>(rondo::float16(static_cast<float>(x)));
+      }
+    }
+    return inputs;
+  }
+
+  void compare(const Expected& expected) const {
+    const auto allows = [&](int b, int, std::int64_t i, std::int64_t j) {
+      return std::all_of(expected.masks.begin(), expected.masks.end(), [&](const auto& mask) { return mask(b, i, j); });
+    };
+    const Results<double> right =
+        plain_attention<double>(rounded(expected.dtype), allows, expected.scale, ExpectedScore{expected});
+    const safetensors::Input out(place_.file("out.safetensors"));
+    const std::map<std::string, double> rounding{
+        {"f64", 0x1p-53}, {"f32", 0x1p-24}, {"bf16", 0x1p-9}, {"f16", 0x1p-12}};
+    const double unit = rounding.at(expected.dtype);
+    for_each_result(
+        [&](const std::string& name, const Whole<double>& tensor) {
+          std::vector<double> wanted = tensor.values();
+          if (name == "lse") wanted = by_heads(tensor);
+          const std::vector<double> given = read_numbers(out, name);
+          REQUIRE(given.size() == wanted.size());
+          double largest = 0;
+          for (const double x : wanted) largest = std::max(largest, std::isfinite(x) ? std::abs(x) : 0);
+          const double allowed = (name == "lse" ? std::min(unit, 0x1p-24) : unit) * 40 * (1 + largest);
+          for (std::size_t at = 0; at < wanted.size(); ++at) {
+            const bool same = wanted[at] == given[at] || std::abs(wanted[at] - given[at]) <= allowed;
+            if (!same) FAIL_CHECK(name << ", element " << at << ": " << given[at] << ", needed is " << wanted[at]);
+            if (!same) break;
+          }
+        },
+        right);
+  }
+
+  /// lse as files have it, [batch, heads, sequence].
+  static std::vector<double> by_heads(const Whole<double>& lse) {
+    std::vector<double> values;
+    for (int b = 0; b < extents.batch; ++b) {
+      for (int h = 0; h < extents.heads; ++h) {
+        for (std::int64_t i = 0; i < extents.tokens; ++i) values.push_back(lse(b, i, h, 0));
+      }
+    }
+    return values;
+  }
+
+  Inputs<float> inputs_;
+  AttendWorkplace place_;
+};
+
+}  // namespace
+
+TEST_CASE("every pair of options gives what the formulas give, on one rank and on several") {
+  const Pairs pairs;
+  const std::vector<Choice> choices = all_choices();
+  for (std::size_t a = 0; a < choices.size(); ++a) {
+    for (std::size_t b = a; b < choices.size(); ++b) {
+      if (choices[a].option == choices[b].option && !repeatable(choices[a].option)) {
+        pairs.check_refused(choices[a], choices[b], choices[a].option);
+        continue;
+      }
+      pairs.check({choices[a], choices[b]});
+      std::vector<Choice> more{choices[a], choices[b]};
+      std::set<std::string> given{choices[a].option, choices[b].option};
+      if (given.insert("--ranks").second) more.push_back(without_effect({"--ranks", "3"}));
+      if (given.insert("--sharding").second)
+        more.push_back(without_effect({"--sharding", a % 2 == 0 ? "striped" : "zigzag"}));
+      pairs.check(more);
+    }
+  }
+}
+
+TEST_CASE("the list of choices has every option of the program") {
+  const Pairs pairs;
+  std::set<std::string> listed{"--help"};
+  for (const Choice& choice : all_choices()) listed.insert(choice.option);
+  const std::string help = pairs.place().run({"--help"}).output;
+  for (std::size_t at = help.find(" --"); at != std::string::npos; at = help.find(" --", at + 1)) {
+    const std::string option = help.substr(at + 1, help.find_first_of(" ,\n", at + 1) - at - 1);
+    INFO(option);
+    CHECK(listed.count(option) == 1);
+  }
+}
