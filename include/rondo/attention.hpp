@@ -7,6 +7,7 @@
 #include <rondo/engine.hpp>
 #include <rondo/engine/recorder.hpp>
 #include <rondo/engine/statistics.hpp>
+#include <rondo/engine/workspace_bytes.hpp>
 #include <rondo/kernel/default.hpp>
 #include <rondo/overlap.hpp>
 #include <rondo/problem.hpp>
@@ -17,6 +18,7 @@
 #include <Kokkos_Core.hpp>
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <string>
@@ -30,6 +32,7 @@ struct Options {
   /// Where messages move only when asked (MPI): how often that is done in a step, between parts of the rank's queries.
   int polls = 16;
   Recorder* recorder = nullptr;  ///< notes what this rank does when
+  std::size_t budget = 0;        ///< refuse to allocate a workspace of more bytes; 0: no limit
 };
 
 /// Whether a call would be refused, and why.
@@ -80,7 +83,9 @@ class RingAttention {
   /// Tokens of a piece: the option, or the longest run if that is shorter.
   std::int64_t chunk() const { return engine_.chunk(); }
   /// Bytes of this rank's workspace. Depends on this rank's tokens and the chunk, not on the number of ranks.
-  std::size_t workspace_bytes() const { return engine_.workspace_bytes(); }
+  std::size_t workspace_bytes() const { return workspace().total(); }
+  /// The same by pass and purpose. rondo::workspace_bytes says it beforehand.
+  const WorkspaceBytes& workspace() const { return engine_.workspace(); }
   /// What this rank has sent and how long it has waited, since construction.
   const Statistics& statistics() const { return engine_.statistics(); }
 
@@ -196,6 +201,9 @@ class RingAttention {
         throw argument_error(detail::message("options: polls is ", options.polls, ", it must be at least 1"));
       }
       table = ShardTable(sharding, comm.size());
+      const std::int64_t piece = detail::piece_tokens(table, options.chunk);
+      detail::check_budget(detail::rank_layout(kernel, checked, table.tokens(comm.rank()), piece).bytes, options.budget,
+                           comm.rank());
     });
     if (check_agreement) {
       detail::check_agreement(comm,

@@ -8,6 +8,7 @@
 #include <rondo/engine/rank_memory.hpp>
 #include <rondo/engine/recorder.hpp>
 #include <rondo/engine/statistics.hpp>
+#include <rondo/engine/workspace_bytes.hpp>
 #include <rondo/kernel/concept.hpp>
 #include <rondo/problem.hpp>
 #include <rondo/schedule/ring.hpp>
@@ -42,7 +43,7 @@ class Engine {
         kernel_(kernel),
         shape_(shape),
         table_(std::move(table)),
-        chunk_(std::max<std::int64_t>(1, std::min(chunk, table_.longest_run()))),
+        chunk_(piece_tokens(table_, chunk)),
         ring_(comm.rank(), comm.size(), table_.most_pieces(chunk_)),
         memory_(kernel, shape, tokens(), chunk_),
         part_rows_(std::max<std::int64_t>(1, (tokens() + rows_step * polls - 1) / (rows_step * polls)) * rows_step),
@@ -53,7 +54,7 @@ class Engine {
   const ShardTable& table() const { return table_; }
   std::int64_t tokens() const { return table_.tokens(comm_->rank()); }
   std::int64_t chunk() const { return chunk_; }
-  std::size_t workspace_bytes() const { return memory_.bytes(); }
+  const WorkspaceBytes& workspace() const { return memory_.bytes(); }
   const Statistics& statistics() const { return statistics_; }
 
   template <ProblemType P>

@@ -2,30 +2,14 @@
 /// A rank's workspace: one allocation, laid out once, whose parts are known by purpose.
 #pragma once
 
+#include <rondo/workspace_layout.hpp>
+
 #include <Kokkos_Core.hpp>
 
 #include <cstddef>
-#include <cstdint>
-#include <string>
 #include <utility>
 
 namespace rondo {
-
-/// Adds up the parts of a workspace before it exists. Each part starts at a multiple of 128 bytes.
-class WorkspaceLayout {
- public:
-  /// Reserves `bytes` and returns where they start.
-  std::size_t add(std::size_t bytes) {
-    const std::size_t offset = bytes_;
-    bytes_ += (bytes + alignment - 1) / alignment * alignment;
-    return offset;
-  }
-  std::size_t bytes() const { return bytes_; }
-
- private:
-  static constexpr std::size_t alignment = 128;
-  std::size_t bytes_ = 0;
-};
 
 /// The memory behind a layout. Parts are handed out as reference-counted bytes, so that a transfer in flight keeps the
 /// whole workspace alive.

@@ -1,0 +1,118 @@
+/// \file
+/// Bytes of a rank that trains a model, by purpose, and the longest context that fits.
+#pragma once
+
+#include <rondo/engine/rank_layout.hpp>
+#include <rondo/plan/hop.hpp>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace rondo::plan {
+
+/// What is computed again in the backward pass instead of kept.
+enum class Recompute {
+  layers,             ///< whole layers: only their inputs are kept
+  all_but_attention,  ///< the rest of the layer: attention's output and lse are kept too
+  nothing             ///< all but what layers compute block by block
+};
+
+/// \throws argument_error listing the names there are
+inline Recompute recompute(const std::string& name) {
+  struct Entry {
+    std::string name;
+    Recompute value;
+  };
+  static const std::vector<Entry> table = {{"layers", Recompute::layers},
+                                           {"all-but-attention", Recompute::all_but_attention},
+                                           {"nothing", Recompute::nothing}};
+  return detail::named(table, name, "choice of what to recompute").value;
+}
+
+/// What a rank does with its memory.
+struct Setting {
+  Model model;
+  int ranks = 1;
+  std::int64_t batch = 1;
+  std::int64_t chunk = 4096;
+  Precision type;
+  Recompute recompute = Recompute::layers;
+  int backward_tensors = 2;  ///< as Attention::backward_tensors
+  /// Bytes of weights, gradients and optimiser for a parameter, spread over all ranks. 16: all four of Adam in float.
+  double parameter_bytes = 16;
+  std::int64_t dense_block = 1024;  ///< tokens that feed-forward and loss take at a time
+
+  Attention attention() const { return {batch, model.heads, model.kv_heads, model.head_dim(), type, backward_tensors}; }
+};
+
+/// Bytes of one rank by purpose.
+struct Memory {
+  double parameters = 0;     ///< weights, gradients, optimiser: this rank's part
+  double layer = 0;          ///< the gathered weights of the layer at work
+  double kept = 0;           ///< for the backward pass, of all layers
+  double tensors = 0;        ///< q, k, v, out, lse and their gradients, of the layer at work
+  WorkspaceBytes workspace;  ///< RingAttention's
+  double dense = 0;          ///< feed-forward and loss, of the block at work
+  double total() const { return parameters + layer + kept + tensors + static_cast<double>(workspace.total()) + dense; }
+};
+
+/// RingAttention's workspace for `tokens` of a rank, with pieces as they are in the source: portable_kernel's, or where a
+/// kernel fills up nothing. rondo::workspace_bytes asks the kernel itself.
+inline WorkspaceBytes workspace_of(const Attention& attention, std::int64_t tokens, std::int64_t chunk) {
+  const auto piece = static_cast<std::size_t>(std::min(tokens, chunk));
+  const auto rows = static_cast<std::size_t>(attention.batch * attention.heads * tokens * attention.type.sum_bytes);
+  const auto width = static_cast<std::size_t>(attention.batch * attention.kv_heads * attention.head_dim);
+  const auto element = static_cast<std::size_t>(attention.type.bytes);
+  const auto sum = static_cast<std::size_t>(attention.type.sum_bytes);
+  return detail::RankLayout(
+             {.forward_wire = 2 * element * piece * width,
+              .backward_wire = static_cast<std::size_t>(attention.backward_tensors) * element * piece * width,
+              .rows = rows,
+              .queries = sum == element ? 0 : rows * static_cast<std::size_t>(attention.head_dim),
+              .gradient = 2 * sum * piece * width})
+      .bytes;
+}
+
+/// Bytes of a rank that holds `tokens` of each sequence.
+inline Memory memory(const Setting& setting, std::int64_t tokens) {
+  const Model& model = setting.model;
+  const Attention attention = setting.attention();
+  const auto rows = static_cast<double>(setting.batch * tokens);
+  const double dim = static_cast<double>(model.dim), kv_dim = static_cast<double>(model.kv_dim());
+  const double element = setting.type.bytes, sum = setting.type.sum_bytes;
+  const double lse = sum * model.heads;
+  double kept = element * dim;
+  if (setting.recompute != Recompute::layers) kept += element * dim + lse;
+  if (setting.recompute == Recompute::nothing) {
+    // Both norms' outputs, q, k, v, and the sum after attention; the feed-forward computes its hidden rows again, by blocks.
+    kept += element * (2 * dim + dim + 2 * kv_dim + dim);
+  }
+  const auto block = static_cast<double>(std::min(setting.dense_block, setting.batch * tokens));
+  const double hidden = (model.gated ? 4.0 : 3.0) * static_cast<double>(model.ffn);
+  const double logits = 2 * static_cast<double>(model.vocabulary);
+  return {.parameters = setting.parameter_bytes * model.parameters() / setting.ranks,
+          .layer = element * model.layer_parameters(),
+          .kept = model.layers * rows * kept,
+          .tensors = rows * (element * (4 * dim + 4 * kv_dim) + lse),
+          .workspace = workspace_of(attention, tokens, setting.chunk),
+          .dense = block * sum * std::max(hidden, logits)};
+}
+
+/// The longest sequence whose ranks each fit in `bytes`; 0 when not even a token a rank does.
+inline std::int64_t largest_context(const Setting& setting, double bytes) {
+  const auto fits = [&](std::int64_t tokens) { return memory(setting, tokens).total() <= bytes; };
+  if (!fits(1)) return 0;
+  std::int64_t low = 1, high = 2;
+  while (high < (std::int64_t{1} << 50) && fits(high)) low = std::exchange(high, 2 * high);
+  while (high - low > 1) {
+    const std::int64_t middle = low + (high - low) / 2;
+    (fits(middle) ? low : high) = middle;
+  }
+  return low * setting.ranks;
+}
+
+}  // namespace rondo::plan
