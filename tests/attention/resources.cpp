@@ -26,26 +26,32 @@ namespace {
 struct Allocations {
   std::atomic<bool> watching = false;
   std::atomic<std::int64_t> by_new = 0;
+  std::atomic<std::int64_t> new_bytes = 0;
   std::atomic<std::int64_t> by_kokkos = 0;
   std::atomic<std::int64_t> kokkos_bytes = 0;
   char last_label[128] = {};
 
   void start() {
-    by_new = by_kokkos = kokkos_bytes = 0;
+    by_new = new_bytes = by_kokkos = kokkos_bytes = 0;
     watching = true;
   }
   void stop() { watching = false; }
+  void count_new(std::size_t bytes) {
+    if (!watching.load(std::memory_order_relaxed)) return;
+    ++by_new;
+    new_bytes += static_cast<std::int64_t>(bytes);
+  }
 };
 Allocations allocations;
 
 void* counted_new(std::size_t size) {
-  if (allocations.watching.load(std::memory_order_relaxed)) ++allocations.by_new;
+  allocations.count_new(size);
   if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
   throw std::bad_alloc();
 }
 
 void* counted_new(std::size_t size, std::align_val_t alignment) {
-  if (allocations.watching.load(std::memory_order_relaxed)) ++allocations.by_new;
+  allocations.count_new(size);
   const auto at = static_cast<std::size_t>(alignment);
   if (void* memory = std::aligned_alloc(at, (size + at - 1) / at * at)) return memory;
   throw std::bad_alloc();
@@ -101,25 +107,34 @@ void check_workspace() {
   for (const std::int64_t chunk : {5, 24}) {
     const std::size_t formula = workspace_formula(Kernel{}, one_shard, one_shard.tokens, chunk);
     for (const int ranks : {1, 2, 4, 8, 16}) {
-      std::vector<std::size_t> bytes(static_cast<std::size_t>(ranks));
-      std::int64_t allocated = 0;
+      std::vector<WorkspaceBytes> bytes(static_cast<std::size_t>(ranks));
+      std::int64_t allocated = 0, taken = 0;
       in_process_group<>(ranks).run([&](auto& comm) {
         comm.barrier();
         if (comm.rank() == 0) allocations.start();
         comm.barrier();
         const RingAttention attention{comm, shape_of(one_shard), contiguous{one_shard.tokens * ranks}, Kernel{},
                                       Options{.chunk = chunk}};
-        bytes[static_cast<std::size_t>(comm.rank())] = attention.workspace_bytes();
+        bytes[static_cast<std::size_t>(comm.rank())] = attention.workspace();
         comm.barrier();
         if (comm.rank() == 0) {
           allocations.stop();
           allocated = allocations.kokkos_bytes;
+          taken = allocations.new_bytes;
         }
         comm.barrier();
       });
       INFO(ranks << " ranks, chunk " << chunk << ", last allocated: " << allocations.last_label);
-      for (const std::size_t mine : bytes) CHECK(mine == formula);
+      for (int rank = 0; rank < ranks; ++rank) {
+        const WorkspaceBytes& mine = bytes[static_cast<std::size_t>(rank)];
+        CHECK(mine.total() == formula);
+        const contiguous sharding{one_shard.tokens * ranks};
+        CHECK(mine == workspace_bytes(Kernel{}, shape_of(one_shard), sharding, ranks, rank, chunk));
+      }
       CHECK(allocated == static_cast<std::int64_t>(formula) * ranks);
+      // What the process took: the workspaces, Kokkos' word on each, and tables of runs.
+      CHECK(taken >= allocated);
+      CHECK(taken <= allocated + ranks * (2048 + 64 * ranks));
     }
   }
 }
@@ -209,6 +224,51 @@ TEST_CASE("the workspace is the formula's to the byte, whatever the number of ra
   Kokkos::Tools::Experimental::set_allocate_data_callback(count_kokkos);
   check_workspace<default_kernel<float>>();
   check_workspace<default_kernel<bfloat16>>();
+}
+
+TEST_CASE("a workspace is known by purpose before it is made") {
+  // Per purpose, in whole lines: 2 pieces of 24 tokens, 2 kv heads, 16 wide, k and v; l or delta for 4 heads and 24 tokens.
+  const WorkspaceBytes bytes =
+      workspace_bytes(portable_kernel<bfloat16>{}, shape_of(one_shard), contiguous{96}, 4, 1, 24);
+  const std::size_t piece = 2 * 24 * 2 * 16 * 2 * 2, rows = 2 * 4 * 24 * 4;
+  CHECK(bytes.forward == PassBytes{2 * piece, rows + rows * 16, 0});
+  CHECK(bytes.backward == PassBytes{2 * piece, rows + rows * 16, 4 * 2 * piece});
+  CHECK(bytes.total() == bytes.backward.total());
+}
+
+TEST_CASE("a workspace larger than its budget is refused on every rank, with the numbers, before it is allocated") {
+  Kokkos::Tools::Experimental::set_allocate_data_callback(count_kokkos);
+  using Kernel = default_kernel<float>;
+  constexpr int ranks = 3;
+  const contiguous sharding{one_shard.tokens * ranks};
+  const std::size_t needed = workspace_bytes(Kernel{}, shape_of(one_shard), sharding, ranks, 1, 8).total();
+  // Rank 1 has too little; then all have just enough.
+  for (const std::size_t budget : {needed - 1, needed}) {
+    std::vector<std::string> refusals(ranks);
+    in_process_group<>(ranks, {.deadline = Deadline{30}}).run([&](auto& comm) {
+      comm.barrier();
+      if (comm.rank() == 0) allocations.start();
+      comm.barrier();
+      try {
+        const RingAttention attention{comm, shape_of(one_shard), sharding, Kernel{},
+                                      Options{.chunk = 8, .budget = comm.rank() == 1 ? budget : 0}};
+      } catch (const error& refusal) {
+        refusals[static_cast<std::size_t>(comm.rank())] = refusal.what();
+      }
+    });
+    allocations.stop();
+    if (budget == needed) {
+      for (const std::string& refusal : refusals) CHECK(refusal == "");
+      CHECK(allocations.kokkos_bytes == static_cast<std::int64_t>(needed) * ranks);
+      continue;
+    }
+    CHECK(allocations.kokkos_bytes == 0);
+    for (const std::string& refusal : refusals) CHECK(refusal != "");
+    INFO(refusals[1]);
+    CHECK(refusals[1].find("the workspace of rank 1 takes " + std::to_string(needed) + " bytes (") !=
+          std::string::npos);
+    CHECK(refusals[1].find("the budget is " + std::to_string(budget)) != std::string::npos);
+  }
 }
 
 TEST_CASE("a warm forward and backward allocates nothing") {
