@@ -1,0 +1,114 @@
+// A training over processes of which some are killed: the others go on from the last checkpoint, to the same numbers.
+#include <cstdlib>
+#define TRAIN_PROGRAM std::getenv("TRAIN_PROGRAM")
+#include "../../../examples/train_program.hpp"
+
+#include <catch2/catch_message.hpp>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers.hpp>
+#include <catch2/matchers/catch_matchers_string.hpp>
+
+#include <signal.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstddef>
+#include <cstdio>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace rondo::test;
+using Catch::Matchers::ContainsSubstring;
+
+using Words = std::vector<std::string>;
+
+constexpr int steps = 40;
+constexpr int checkpoint_every = 5;
+
+/// The launcher's command, then train's.
+Words over_mpi(const Workplace& place, const Words& options) {
+  std::istringstream launcher(std::getenv("TRAIN_LAUNCH"));
+  Words words;
+  for (std::string word; std::getline(launcher, word, '|');) words.push_back(word);
+  const Words program = place.command({"--comm", "mpi", "--context", "1601", "--steps", std::to_string(steps),
+                                       "--checkpoint-every", std::to_string(checkpoint_every), "--deadline", "3"});
+  words.insert(words.end(), program.begin(), program.end());
+  words.insert(words.end(), options.begin(), options.end());
+  return words;
+}
+
+/// Steps in a metrics file, which tells sooner than the launcher passes on what ranks write.
+std::size_t steps_in(const std::string& file) {
+  std::ifstream in(file);
+  return static_cast<std::size_t>(std::count(std::istreambuf_iterator<char>(in), {}, '\n'));
+}
+
+/// Kills the process that started as `rank`, once `step` has been made.
+void kill_rank(const Workplace& place, int rank, std::size_t step) {
+  for (int i = 0; i < 3000 && steps_in(place.file("parts.jsonl")) < step; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  REQUIRE(steps_in(place.file("parts.jsonl")) >= step);
+  const int process = std::stoi(read_file(place.file("pid." + std::to_string(rank))));
+  REQUIRE(process > 1);
+  REQUIRE(kill(process, SIGKILL) == 0);
+}
+
+/// The step from which `left` ranks went on.
+int went_on_from(const std::string& output, int left) {
+  const std::size_t begin = output.find("going on with " + std::to_string(left) + " ranks");
+  const std::string resumed = "resumed after step ";
+  const std::size_t at = output.find(resumed, begin);
+  REQUIRE(begin != std::string::npos);
+  REQUIRE(at != std::string::npos);
+  return std::stoi(output.substr(at + resumed.size()));
+}
+
+}  // namespace
+
+TEST_CASE("a run whose ranks are killed twice ends as an undisturbed one") {
+  const Workplace place;
+  const ProcessResult undisturbed =
+      run_process(over_mpi(place, {"--checkpoint", "whole.ck", "--metrics", "whole.jsonl"}), place.files.path());
+  INFO(undisturbed.output);
+  REQUIRE(undisturbed.status == 0);
+  const std::vector<double> whole = read_losses(place.file("whole.jsonl"));
+  REQUIRE(whole.size() == steps);
+
+  Process running(over_mpi(place, {"--checkpoint", "parts.ck", "--metrics", "parts.jsonl"}), place.files.path());
+  INFO(running.output());
+  kill_rank(place, 2, 8);
+  REQUIRE(running.wait_for("going on with 3 ranks"));
+  kill_rank(place, 0, 23);  // it speaks and writes: another does so after it
+  const std::string output = running.finish().output;
+  INFO(output);
+  CHECK_THAT(output, ContainsSubstring("held-out text: "));
+  // All that is lost are the steps since the last checkpoint; machines are busy, so some more may have been made.
+  const int first = went_on_from(output, 3);
+  const int second = went_on_from(output, 2);
+  CHECK((first >= 5 && first < 20 && first % checkpoint_every == 0));
+  CHECK((second >= 20 && second < steps && second % checkpoint_every == 0));
+
+  const std::vector<nlohmann::json> metrics = read_metrics(place.file("parts.jsonl"));
+  REQUIRE(metrics.size() == steps);
+  double largest = 0;
+  for (std::size_t i = 0; i < metrics.size(); ++i) {
+    INFO("step " << i + 1);
+    CHECK(metrics[i].at("step") == i + 1);
+    const double loss = metrics[i].at("loss");
+    if (i < checkpoint_every) CHECK(loss == whole[i]);
+    // Fewer ranks add the same numbers up in another order.
+    const double apart = std::abs(loss - whole[i]) / whole[i];
+    CHECK(apart <= 1e-7);
+    largest = std::max(largest, apart);
+  }
+  std::printf("last loss %.9f, undisturbed %.9f; at most %.1e apart\n", metrics.back().at("loss").get<double>(),
+              whole.back(), largest);
+}
