@@ -49,7 +49,7 @@ struct Case {
     kernel.pack(exec, rondo::Pass::forward, shape, k, v, wire);
     const rondo::SoftmaxState<A, Kokkos::HostSpace> state{m, l, acc};
     kernel.fold(exec, problem, shape, q, all, wire, all, state, {true, true});
-    kernel.finish(exec, state, out, lse);
+    kernel.finish(exec, problem, state, out, lse);
   }
   void backward() {
     kernel.delta(exec, out, grad_out, delta);

@@ -206,17 +206,15 @@ class RingAttention {
                            comm.rank());
     });
     if (check_agreement) {
-      detail::check_agreement(comm,
-                              std::array{detail::Field{"batch", shape.batch}, detail::Field{"heads", shape.heads},
-                                         detail::Field{"kv_heads", checked.kv_heads},
-                                         detail::Field{"head_dim", shape.head_dim},
-                                         detail::Field{"storage type (bits, 17 for float16)",
-                                                       precision_traits<value_type>::code},
-                                         detail::Field{"kernel wire format", Kernel::wire_format},
-                                         detail::Field{"kind of sharding", ShardingT::code},
-                                         detail::Field{"total tokens", sharding.total_tokens()},
-                                         detail::Field{"chunk", options.chunk}},
-                              refusal);
+      detail::check_agreement(
+          comm,
+          std::array{detail::Field{"batch", shape.batch}, detail::Field{"heads", shape.heads},
+                     detail::Field{"kv_heads", checked.kv_heads}, detail::Field{"head_dim", shape.head_dim},
+                     detail::Field{"storage type (bits, 17 for float16)", precision_traits<value_type>::code},
+                     detail::Field{"kernel wire format", Kernel::wire_format},
+                     detail::Field{"kind of sharding", ShardingT::code},
+                     detail::Field{"total tokens", sharding.total_tokens()}, detail::Field{"chunk", options.chunk}},
+          refusal);
     } else if (refusal) {
       std::rethrow_exception(refusal);
     }
@@ -234,10 +232,25 @@ class RingAttention {
                      detail::Field{"parameters of the mask", detail::fingerprint(problem.mask)},
                      detail::Field{"kind of score function", P::score_type::code},
                      detail::Field{"parameters of the score function", detail::fingerprint(problem.score)},
+                     detail::Field{"kind of sink", P::sink_type::code},
+                     detail::Field{"gradient of the sink", wants_sinks(problem)},
+                     detail::Field{"kind of dropout", P::dropout_type::code},
+                     detail::Field{"parameters of the dropout", detail::fingerprint(problem.dropout)},
                      detail::Field{"scale (as bits)", std::bit_cast<std::int64_t>(problem.scale) >> 1}},
           refusal);
     } else if (refusal) {
       std::rethrow_exception(refusal);
+    }
+  }
+
+  template <ProblemType P>
+  static bool wants_sinks(const P& problem) {
+    if constexpr (P::has_sink) {
+      static_assert(std::is_same_v<decltype(problem.sink.grad_logits), accumulate_type*>,
+                    "the sink's logits must be of the kernel's accumulate type");
+      return problem.sink.grad_logits != nullptr;
+    } else {
+      return false;
     }
   }
 

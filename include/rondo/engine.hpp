@@ -5,6 +5,7 @@
 
 #include <rondo/comm/concept.hpp>
 #include <rondo/engine/gradient.hpp>
+#include <rondo/engine/parameters.hpp>
 #include <rondo/engine/rank_memory.hpp>
 #include <rondo/engine/recorder.hpp>
 #include <rondo/engine/statistics.hpp>
@@ -80,7 +81,7 @@ class Engine {
       });
       finish(exec, transfer, marks);
     }
-    kernel_.finish(exec, state, out, lse);
+    kernel_.finish(exec, problem, state, out, lse);
     exec.fence("rondo::forward");
   }
 
@@ -98,6 +99,7 @@ class Engine {
     const Tensor<const A, 3, Space> delta = memory_.delta();
     const Tensor<A, 4, Space> query_sums = memory_.query_sums(grad_q);
     Kokkos::deep_copy(exec, query_sums, A{0});
+    double* const parameter_sums = parameters_.of_score(exec, problem, shape_);
 
     // Gradients of the own piece, of the piece computed with, of the one that leaves, of the one that arrives.
     auto [own, partial, leaving, arriving] = memory_.gradient_places();
@@ -126,7 +128,7 @@ class Engine {
                               token_rows(grad_out, row, queries.count), token_columns(lse, row, queries.count),
                               token_columns(delta, row, queries.count), queries,
                               memory_.wire(Pass::backward, index, piece), piece.tokens,
-                              token_rows(query_sums, row, queries.count), sums.k, sums.v);
+                              token_rows(query_sums, row, queries.count), sums.k, sums.v, parameter_sums);
       });
       finish(exec, transfer, marks);
 
@@ -149,6 +151,8 @@ class Engine {
       leaving_piece = piece;
     }
     if constexpr (Memory::narrow) round_to(exec, query_sums, grad_q);
+    parameters_.finish_score(exec, *comm_, problem, shape_);
+    parameters_.sinks(exec, *comm_, problem, shape_, lse, delta);
     exec.fence("rondo::backward");
   }
 
@@ -263,6 +267,7 @@ class Engine {
   std::int64_t chunk_;
   schedule::Ring ring_;
   Memory memory_;
+  ParameterSums<Exec> parameters_;
   std::int64_t part_rows_;
   Recorder* recorder_;
   Statistics statistics_;

@@ -1,11 +1,14 @@
 /// \file
-/// What is computed: the shape of the tensors, and the mask, score function and scale of one call.
+/// What is computed: the shape of the tensors, and the mask, score function, scale, sink and dropout of one call.
 #pragma once
 
 #include <rondo/error.hpp>
 #include <rondo/mask/causal.hpp>
 #include <rondo/mask/full.hpp>
 #include <rondo/score/concept.hpp>
+#include <rondo/score/dropout.hpp>
+#include <rondo/score/sink.hpp>
+#include <rondo/score/then.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -44,21 +47,33 @@ struct Shape {
 };
 
 /// One attention problem, passed whole to the kernels. May change from call to call; must be equal on all ranks.
-template <Mask MaskT = full, ScoreMod ScoreT = unmodified>
+template <Mask MaskT = full, ScoreMod ScoreT = unmodified, Sink SinkT = no_sink, Dropout DropoutT = no_dropout>
 struct Problem {
   using mask_type = MaskT;
   using score_type = ScoreT;
+  using sink_type = SinkT;
+  using dropout_type = DropoutT;
+  static constexpr bool has_sink = !std::is_same_v<SinkT, no_sink>;
+  static constexpr bool has_dropout = !std::is_same_v<DropoutT, no_dropout>;
 
   MaskT mask{};
   ScoreT score{};
   /// Scores are scale · q·k. NaN stands for 1 / sqrt(head_dim).
   double scale = std::numeric_limits<double>::quiet_NaN();
+  SinkT sink{};
+  DropoutT dropout{};
 
-  /// The same problem with its scale filled in. \throws argument_error for an infinite scale.
+  /// The same problem with its scale filled in. \throws argument_error for an infinite scale, and for a score function, sink
+  /// or dropout that does not fit.
   Problem resolved(const Shape& shape) const {
     Problem problem = *this;
     if (std::isnan(scale)) problem.scale = 1 / std::sqrt(static_cast<double>(shape.head_dim));
     if (!std::isfinite(problem.scale)) throw argument_error("problem: the scale is infinite, it must be finite");
+    detail::check_heads(score, shape.heads);
+    if constexpr (has_sink) {
+      if (sink.logits == nullptr) throw argument_error("sink: there are no logits");
+    }
+    if constexpr (has_dropout) dropout.check();
     return problem;
   }
 };
@@ -69,18 +84,23 @@ template <class MaskT, class ScoreT>
 Problem(MaskT, ScoreT) -> Problem<MaskT, ScoreT>;
 template <class MaskT, class ScoreT>
 Problem(MaskT, ScoreT, double) -> Problem<MaskT, ScoreT>;
+template <class MaskT, class ScoreT, class SinkT>
+Problem(MaskT, ScoreT, double, SinkT) -> Problem<MaskT, ScoreT, SinkT>;
+template <class MaskT, class ScoreT, class SinkT, class DropoutT>
+Problem(MaskT, ScoreT, double, SinkT, DropoutT) -> Problem<MaskT, ScoreT, SinkT, DropoutT>;
 
 namespace detail {
 
 template <class P>
 inline constexpr bool is_problem = false;
-template <class M, class S>
-inline constexpr bool is_problem<Problem<M, S>> = true;
+template <class... Policies>
+inline constexpr bool is_problem<Problem<Policies...>> = true;
 
 }  // namespace detail
 
-/// Any Problem<Mask, ScoreMod>.
+/// Any Problem<Mask, ScoreMod, Sink, Dropout>.
 template <class P>
-concept ProblemType = detail::is_problem<std::remove_cvref_t<P>> && std::is_trivially_copyable_v<std::remove_cvref_t<P>>;
+concept ProblemType =
+    detail::is_problem<std::remove_cvref_t<P>> && std::is_trivially_copyable_v<std::remove_cvref_t<P>>;
 
 }  // namespace rondo

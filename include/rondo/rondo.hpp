@@ -17,7 +17,11 @@
 #include <rondo/mask/prefix.hpp>
 #include <rondo/mask/window.hpp>
 #include <rondo/problem.hpp>
+#include <rondo/score/alibi.hpp>
+#include <rondo/score/derivative.hpp>
+#include <rondo/score/relative_bias.hpp>
 #include <rondo/score/softcap.hpp>
+#include <rondo/score/softcap_alibi.hpp>
 #include <rondo/sharding/contiguous.hpp>
 #include <rondo/sharding/shard.hpp>
 #include <rondo/sharding/striped.hpp>

@@ -196,7 +196,7 @@ class KernelCase {
       }
       exec_.fence();
     }
-    kernel_.finish(exec_, state(), out_.tensor(), lse_.tensor());
+    kernel_.finish(exec_, problem_, state(), out_.tensor(), lse_.tensor());
     exec_.fence();
   }
 

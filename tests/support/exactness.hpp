@@ -42,6 +42,17 @@ auto oracle_score(const S& score) {
   return score.expected();
 }
 
+/// Sinks of a test say what they and the dropout mean in `expected`.
+template <class P>
+auto oracle_extras(const P& problem) {
+  if constexpr (requires { problem.sink.expected(problem.dropout); }) {
+    return problem.sink.expected(problem.dropout);
+  } else {
+    static_assert(!P::has_sink && !P::has_dropout);
+    return NoExtras{};
+  }
+}
+
 /// One problem with the oracle's and plain arithmetic's answers.
 template <class T, class P = Problem<>>
 class Exactness {
@@ -59,10 +70,11 @@ class Exactness {
         exact_inputs_(converted<Exact>(inputs_)),
         scale_(std::isnan(problem.scale) ? usual_scale(inputs_.extents) : problem.scale) {
     const auto score = oracle_score(problem_.score);
+    const auto extras = oracle_extras(problem_);
     const auto sees = [this](int b, int h, std::int64_t i, std::int64_t j) {
       return oracle_allows(problem_.mask, b, h, i, j);
     };
-    exact_ = plain_attention<Exact>(exact_inputs_, sees, scale_, score);
+    exact_ = plain_attention<Exact>(exact_inputs_, sees, scale_, score, extras);
 
     const Extents& e = inputs_.extents;
     const auto plain_inputs = converted<A>(inputs_);
@@ -72,7 +84,7 @@ class Exactness {
         return sees(b, h, ordering.token(i), ordering.token(j));
       };
       const auto plain = plain_attention<A, T>(reordered(plain_inputs, ordering), sees_reordered, scale_,
-                                               ReorderedScore{score, &ordering});
+                                               ReorderedScore{score, &ordering}, ReorderedExtras{extras, &ordering});
       units.push_back(error_units(in_own_order(plain, ordering, e.batch), exact_));
     }
     units_ = pooled(units);

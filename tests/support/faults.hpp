@@ -142,9 +142,10 @@ class faulty_kernel {
     }
   }
 
-  void finish(const execution_space& exec, const SoftmaxState<accumulate_type, memory_space>& state,
+  template <ProblemType P>
+  void finish(const execution_space& exec, const P& problem, const SoftmaxState<accumulate_type, memory_space>& state,
               const Tensor4<value_type>& out, const Tensor3<accumulate_type>& lse) const {
-    kernel_.finish(exec, state, out, lse);
+    kernel_.finish(exec, problem, state, out, lse);
   }
 
   void delta(const execution_space& exec, const Tensor4<const value_type>& out,
@@ -158,10 +159,10 @@ class faulty_kernel {
                      const Tensor3<const accumulate_type>& lse, const Tensor3<const accumulate_type>& delta,
                      const Run& queries, const WireView<memory_space>& wire, const Run& keys,
                      const Tensor4<accumulate_type>& grad_q, const Tensor4<accumulate_type>& grad_k,
-                     const Tensor4<accumulate_type>& grad_v) const {
+                     const Tensor4<accumulate_type>& grad_v, double* parameter_sums = nullptr) const {
     const int hop = hop_of(wire);
     kernel_.fold_gradient(exec, problem, shape, q, grad_out, lse, delta, queries, wire, fault_.keys(hop, queries, keys),
-                          grad_q, grad_k, grad_v);
+                          grad_q, grad_k, grad_v, parameter_sums);
     if (!fault_.loses_gradient(hop)) return;
     exec.fence("rondo::test: before planting a fault");
     for (const auto& gradient : {grad_k, grad_v}) faults::for_each(gradient, [](auto& x) { x = 0; });

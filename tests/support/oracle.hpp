@@ -5,6 +5,8 @@
 ///     s = score(scale · q·k) where allowed;  m = max s;  p = e^(s - m) / Σ e^(s - m);  out = p·v;  lse = m + ln Σ e^(s - m)
 ///     p = e^(s - lse);  delta = Σ out·grad_out;  ds = p · (grad_out·v - delta) · score'
 ///     grad_v += p·grad_out;  grad_q += scale·ds·k;  grad_k += scale·ds·q
+/// With a sink, the sums over keys have one term more. With dropout, every p·v and p·grad_out has a factor w, and
+/// grad_out·v too.
 ///
 /// It shares nothing with the library: no running maximum, no blocks, no powers of two.
 #pragma once
@@ -46,6 +48,16 @@ struct CappedScore {
   }
 };
 
+/// What may come on top of masks and score functions: one more term e^sink in every softmax, a factor on every probability
+/// (dropout), and what is told the gradient of every score and of every head's sink.
+struct NoExtras {
+  static constexpr bool has_sink = false;
+  double sink(int) const { return -std::numeric_limits<double>::infinity(); }
+  double weight(int, int, std::int64_t, std::int64_t) const { return 1; }
+  void note_score(int, int, std::int64_t, std::int64_t, double, double) const {}
+  void note_sink(int, double) const {}
+};
+
 inline constexpr auto allows_all = [](int, int, std::int64_t, std::int64_t) { return true; };
 inline constexpr auto allows_causal = [](int, int, std::int64_t i, std::int64_t j) { return j <= i; };
 
@@ -71,8 +83,10 @@ void add_scaled(R* to, R factor, const R* from, int width) {
 /// Forward and backward in the arithmetic of R. `Stored` is what out is rounded to before the backward pass reads it,
 /// as it would be between the two calls of a training step; the results other than lse are rounded to it once.
 /// \param allows  allows(b, h, i, j): may query i see key j?
-template <class R, class Stored = R, class Allows, class Score = PlainScore>
-Results<R> plain_attention(const Inputs<R>& in, const Allows& allows, double scale_given, const Score& score = {}) {
+/// \param extras  sinks and dropout, see NoExtras
+template <class R, class Stored = R, class Allows, class Score = PlainScore, class Extras = NoExtras>
+Results<R> plain_attention(const Inputs<R>& in, const Allows& allows, double scale_given, const Score& score = {},
+                           const Extras& extras = {}) {
   const Extents& e = in.extents;
   const int dim = e.head_dim;
   const R scale = static_cast<R>(scale_given);
@@ -96,34 +110,40 @@ Results<R> plain_attention(const Inputs<R>& in, const Allows& allows, double sca
           if (allows(b, h, i, j)) seen.push_back(j);
         }
         R& lse = results.lse(b, i, h, 0);
-        lse = -std::numeric_limits<R>::infinity();
+        const R sink = static_cast<R>(extras.sink(h));
+        lse = sink;
         if (seen.empty()) continue;
 
         const R* q = in.q.row(b, i, h);
-        R m = -std::numeric_limits<R>::infinity();
+        R m = sink;
         for (const std::int64_t j : seen) {
           const auto at = static_cast<std::size_t>(j);
           scaled[at] = scale * plain::dot(q, in.k.row(b, j, g), dim);
           s[at] = score.apply(scaled[at], b, h, i, j);
           m = std::max(m, s[at]);
         }
-        R l = 0;
+        R l = Extras::has_sink ? std::exp(sink - m) : R{0};
         for (const std::int64_t j : seen) l += std::exp(s[static_cast<std::size_t>(j)] - m);
         lse = m + std::log(l);
         R* out = results.out.row(b, i, h);
         for (const std::int64_t j : seen) {
-          plain::add_scaled(out, std::exp(s[static_cast<std::size_t>(j)] - m) / l, in.v.row(b, j, g), dim);
+          const R weight = static_cast<R>(extras.weight(b, h, i, j));
+          if (weight == 0) continue;
+          plain::add_scaled(out, weight * std::exp(s[static_cast<std::size_t>(j)] - m) / l, in.v.row(b, j, g), dim);
         }
         for (int d = 0; d < dim; ++d) out[d] = stored(out[d]);
 
         const R* grad_out = in.grad_out.row(b, i, h);
         const R delta = plain::dot(out, grad_out, dim);
+        if (Extras::has_sink) extras.note_sink(h, static_cast<double>(-std::exp(sink - lse) * delta));
         for (const std::int64_t j : seen) {
           const auto at = static_cast<std::size_t>(j);
           const R p = std::exp(s[at] - lse);
-          const R dp = plain::dot(grad_out, in.v.row(b, j, g), dim);
+          const R weight = static_cast<R>(extras.weight(b, h, i, j));
+          const R dp = weight * plain::dot(grad_out, in.v.row(b, j, g), dim);
+          extras.note_score(b, h, i, j, static_cast<double>(scaled[at]), static_cast<double>(p * (dp - delta)));
           const R ds = p * (dp - delta) * score.derivative(scaled[at], b, h, i, j);
-          plain::add_scaled(results.grad_v.row(b, j, g), p, grad_out, dim);
+          plain::add_scaled(results.grad_v.row(b, j, g), weight * p, grad_out, dim);
           plain::add_scaled(results.grad_q.row(b, i, h), scale * ds, in.k.row(b, j, g), dim);
           plain::add_scaled(results.grad_k.row(b, j, g), scale * ds, q, dim);
         }

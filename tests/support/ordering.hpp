@@ -101,4 +101,19 @@ struct ReorderedScore {
   }
 };
 
+/// Sinks and dropout likewise.
+template <class Extras>
+struct ReorderedExtras {
+  const Extras& extras;
+  const Ordering* ordering;
+  static constexpr bool has_sink = Extras::has_sink;
+
+  double sink(int h) const { return extras.sink(h); }
+  double weight(int b, int h, std::int64_t i, std::int64_t j) const {
+    return extras.weight(b, h, ordering->token(i), ordering->token(j));
+  }
+  void note_score(int, int, std::int64_t, std::int64_t, double, double) const {}
+  void note_sink(int, double) const {}
+};
+
 }  // namespace rondo::test

@@ -48,6 +48,7 @@ struct KernelArguments {
   WireView<Space> wire;
   SoftmaxState<A, Space> state;
   Run run;
+  double* parameter_sums;
 };
 
 }  // namespace detail
@@ -58,8 +59,8 @@ struct KernelArguments {
 ///  - wire_format: a number that two ranks must share to exchange packed pieces
 ///  - wire_bytes(pass, shape, tokens), pack(exec, pass, shape, k, v, wire): the owner packs a piece once
 ///  - fold(exec, problem, shape, q, queries, wire, keys, state, phase): folds a piece into the state of query rows
-///  - finish(exec, state, out, lse): the state's output and natural log-sum-exp; a row that saw no key gives 0 and -inf.
-///    acc may be out and m may be lse.
+///  - finish(exec, problem, state, out, lse): the state's output and natural log-sum-exp, with the problem's sink; a row that
+///    saw no key and has no sink gives 0 and -inf. acc may be out and m may be lse.
 ///  - delta(exec, out, grad_out, delta): rowsum(grad_out ∘ out)
 ///  - fold_gradient(exec, problem, shape, q, grad_out, lse, delta, queries, wire, keys, grad_q, grad_k, grad_v): adds to
 ///    the three gradients; grad_k and grad_v are [batch, tokens of the piece, kv_heads, head_dim] in accumulate type
@@ -73,10 +74,10 @@ concept BlockKernel =
       { kernel.wire_bytes(pass, a.shape, std::int64_t{}) } -> std::convertible_to<std::size_t>;
       kernel.pack(a.exec, pass, a.shape, a.tensor, a.tensor, a.wire);
       kernel.fold(a.exec, a.problem, a.shape, a.tensor, a.run, a.wire, a.run, a.state, phase);
-      kernel.finish(a.exec, a.state, a.out, a.rows);
+      kernel.finish(a.exec, a.problem, a.state, a.out, a.rows);
       kernel.delta(a.exec, a.tensor, a.tensor, a.rows);
       kernel.fold_gradient(a.exec, a.problem, a.shape, a.tensor, a.tensor, a.const_rows, a.const_rows, a.run, a.wire,
-                           a.run, a.sums, a.sums, a.sums);
+                           a.run, a.sums, a.sums, a.sums, a.parameter_sums);
     };
 
 }  // namespace rondo

@@ -9,11 +9,47 @@
 #include <Kokkos_Core.hpp>
 
 #include <cstdint>
+#include <type_traits>
+#include <utility>
 
 namespace rondo {
 
 inline constexpr double log2_e = 1.4426950408889634074;
 inline constexpr double ln_2 = 0.69314718055994530942;
+
+namespace detail {
+
+/// A score function bound to one (batch, head): asked for it once where it can be, else passed on every time.
+template <class S, class A>
+struct BoundScore {
+  const S& mod;
+  int batch;
+  int head;
+  KOKKOS_FUNCTION A apply(A score, std::int64_t i, std::int64_t j) const { return mod.apply(score, batch, head, i, j); }
+  KOKKOS_FUNCTION A derivative(A score, std::int64_t i, std::int64_t j) const {
+    return mod.derivative(score, batch, head, i, j);
+  }
+};
+template <class A, class S>
+KOKKOS_FUNCTION auto bound_score(const S& mod, int batch, int head) {
+  if constexpr (requires { mod.template of_head<A>(batch, head); }) {
+    return mod.template of_head<A>(batch, head);
+  } else {
+    return BoundScore<S, A>{mod, batch, head};
+  }
+}
+/// Dropout bound to one (batch, head), or nothing.
+struct NoDraws {};
+template <class D>
+KOKKOS_FUNCTION auto bound_dropout(const D& dropout, int batch, int head) {
+  if constexpr (std::is_same_v<D, no_dropout>) {
+    return NoDraws{};
+  } else {
+    return dropout.of_head(batch, head);
+  }
+}
+
+}  // namespace detail
 
 /// The scores of one (batch, head), in accumulate type A. Scores come out in base-2 units, so that e^s = 2^score.
 ///
@@ -25,6 +61,10 @@ class ScoreTile {
  public:
   /// No score function: a base-2 score is dot · scale2().
   static constexpr bool plain = std::is_same_v<typename P::score_type, unmodified>;
+  /// The score function has parameters with gradients.
+  static constexpr bool learned = LearnedScore<typename P::score_type>;
+  /// Probabilities may be dropped.
+  static constexpr bool drops = P::has_dropout;
   /// The mask is an interval of keys per query.
   static constexpr bool has_intervals = IntervalMask<typename P::mask_type>;
 
@@ -34,6 +74,8 @@ class ScoreTile {
         head_(head),
         scale_(static_cast<A>(problem.scale)),
         scale2_(static_cast<A>(problem.scale * log2_e)),
+        score_(detail::bound_score<A>(problem.score, batch, head)),
+        draws_(detail::bound_dropout(problem.dropout, batch, head)),
         sign_(!plain || scale2_ > A{0} ? A{1} : (scale2_ < A{0} ? A{-1} : A{0})),
         slope_(!plain || scale2_ == A{0} ? A{1} : sign_ * scale2_) {}
 
@@ -72,7 +114,7 @@ class ScoreTile {
     if constexpr (plain) {
       return dot * scale2_;
     } else {
-      return problem_.score.apply(dot * scale_, batch_, head_, i, j) * static_cast<A>(log2_e);
+      return score_.apply(dot * scale_, i, j) * static_cast<A>(log2_e);
     }
   }
 
@@ -91,7 +133,34 @@ class ScoreTile {
     if constexpr (plain) {
       return A{1};
     } else {
-      return problem_.score.derivative(dot * scale_, batch_, head_, i, j);
+      return score_.derivative(dot * scale_, i, j);
+    }
+  }
+
+  /// Whether the probability of query i and key j counts.
+  KOKKOS_FUNCTION bool keeps(std::int64_t i, std::int64_t j) const {
+    if constexpr (drops) {
+      return draws_.keeps(i, j);
+    } else {
+      return true;
+    }
+  }
+  /// What probabilities that count are multiplied by.
+  KOKKOS_FUNCTION A keep_factor() const {
+    if constexpr (drops) {
+      return static_cast<A>(1 / (1 - problem_.dropout.probability));
+    } else {
+      return A{1};
+    }
+  }
+
+  /// Adds d loss / d parameter of one score, from d loss / d score, to its head's sums [parameters_per_head].
+  template <class Sum>
+  KOKKOS_FUNCTION void add_parameter(Sum* sums, A grad_score, A dot, std::int64_t i, std::int64_t j) const {
+    if constexpr (learned) {
+      const auto& mod = problem_.score;
+      sums[mod.parameter(batch_, head_, i, j)] +=
+          static_cast<Sum>(grad_score * mod.parameter_derivative(dot * scale_, batch_, head_, i, j));
     }
   }
 
@@ -129,6 +198,8 @@ class ScoreTile {
   int head_;
   A scale_;
   A scale2_;
+  decltype(detail::bound_score<A>(std::declval<const typename P::score_type&>(), 0, 0)) score_;
+  decltype(detail::bound_dropout(std::declval<const typename P::dropout_type&>(), 0, 0)) draws_;
   A sign_;
   A slope_;
 };

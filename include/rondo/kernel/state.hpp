@@ -47,4 +47,32 @@ KOKKOS_FUNCTION A log_sum_exp(A m, A l) {
 }
 
 }  // namespace detail
+
+/// How a query's state becomes its output: out = acc / divisor, and lse.
+template <class A>
+struct Finished {
+  A divisor;
+  A lse;
+};
+
+/// Joins the sink to a query's sums, if there is one, and the dropped probabilities' share to its divisor.
+/// \param m, l  the largest base-2 score and the sum of a head's query; no key seen: -inf and 0
+template <class A, ProblemType P>
+KOKKOS_FUNCTION Finished<A> finished(const P& problem, int head, A m, A l) {
+  Finished<A> result{l, A{0}};
+  if constexpr (P::has_sink) {
+    const A logit = static_cast<A>(problem.sink.logits[head]) * static_cast<A>(log2_e);
+    const A top = logit > m ? logit : m;
+    if (top != detail::minus_infinity<A>) {
+      const A shrink = detail::exp2(m - top);
+      l = l * shrink + detail::exp2(logit - top);
+      m = top;
+      result.divisor = l / shrink;  // infinite where the sink has all the weight
+    }
+  }
+  if constexpr (P::has_dropout) result.divisor *= static_cast<A>(1 - problem.dropout.probability);
+  result.lse = detail::log_sum_exp(m, l);
+  return result;
+}
+
 }  // namespace rondo

@@ -2,9 +2,11 @@
 /// Soft capping of scores: cap · tanh(score / cap).
 #pragma once
 
+#include <rondo/error.hpp>
 #include <rondo/score/concept.hpp>
 
 #include <bit>
+#include <cmath>
 #include <cstdint>
 
 namespace rondo {
@@ -14,6 +16,11 @@ struct softcap {
   double cap = 50;
   static constexpr int code = 1;
 
+  /// \throws argument_error unless the cap is positive and finite
+  void check_heads(int /*query_heads*/) const {
+    if (cap > 0 && std::isfinite(cap)) return;
+    throw argument_error(detail::message("softcap: the cap is ", cap, ", it must be positive and finite"));
+  }
   /// What ranks compare: the cap.
   std::int64_t fingerprint() const { return static_cast<std::int64_t>(std::bit_cast<std::uint64_t>(cap) >> 2); }
 

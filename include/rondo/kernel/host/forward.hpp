@@ -129,6 +129,7 @@ class ForwardBlock {
       if (seen.begin == seen.end) continue;
       const Factors factors = move_maxima(m_ + group * group_lanes, largest);
       exponentiate(group, seen, factors);
+      if constexpr (Scores::drops) drop(row, key, seen);
       accumulate(row, key, seen, factors);
     }
   }
@@ -217,6 +218,18 @@ class ForwardBlock {
         sum += x;
       }
       l[r] = sum;
+    }
+  }
+
+  /// Probabilities that dropout takes become 0; l keeps them.
+  void drop(int row, std::int64_t key, Columns seen) {
+    const Operand dropped = static_cast<Operand>(A{0});
+    for (int r = 0; r < std::min<int>(tile_rows, queries_.count - row); ++r) {
+      Operand* const p = p_ + r * key_block;
+      const std::int64_t query = queries_.at(row + r);
+      for (int column = seen.begin; column < seen.end; ++column) {
+        p[column] = scores_.keeps(query, keys_.at(key + column)) ? p[column] : dropped;
+      }
     }
   }
 

@@ -124,6 +124,9 @@ class GradientBlock {
     std::fill_n(grad_v_, block_keys_ * columns_, A{0});
   }
 
+  /// Where the gradient of the score's parameters is summed up, [heads of the group, parameters_per_head], or null.
+  void add_parameters_to(double* sums) { parameter_sums_ = sums; }
+
   /// Whether the queries [row, row + count) of a head see any of these keys.
   bool sees(int head, std::int64_t row, std::int64_t count) const {
     return Scores(in_.problem, b_, head).coverage(in_.queries.part(row, count), in_.keys.part(first_key_, count_)) !=
@@ -138,6 +141,11 @@ class GradientBlock {
     find_ranges(scores, queries, in_.keys, gradient_queries, ranges_);
     const ScoreBlock<A, Scores> block{scores, queries, in_.keys, ranges_};
     load(head, row, here);
+    if constexpr (Scores::learned) {
+      const int member = head - kv_head_ * (in_.shape.heads / in_.shape.kv_heads);
+      head_sums_ = parameter_sums_ == nullptr ? nullptr
+                                              : parameter_sums_ + member * in_.problem.score.parameters_per_head();
+    }
     const int row_groups = (here + tile_rows - 1) / tile_rows;
     for (int column = 0; column < count_; column += panel<A>) {
       const Operands operands = operands_of(column);
@@ -299,14 +307,27 @@ class GradientBlock {
       });
     });
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
-      const Vec<A> start = splat(-delta_[row + r]);
+      const Vec<A> start = splat(Scores::drops ? A{0} : -delta_[row + r]);  // with dropout, delta comes after its weights
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA { sums.at[r][half] = start; });
     });
     multiply_rows(sums, grad_out_, grad_out_operand_, row, operands.v);
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
         A* const to = ds_tile + r * stride + half * width<A>;
-        Vec<A> ds = rondo::host::load<A>(p_tile + r * stride + half * width<A>) * sums.at[r][half];
+        A* const from = p_tile + r * stride + half * width<A>;
+        Vec<A> dp = sums.at[r][half];
+        const Vec<A> p = rondo::host::load<A>(from);
+        if constexpr (Scores::drops) {
+          const Vec<A> weights = block.weights(row + r, key + half * width<A>);
+          rondo::host::store(from, p * weights);
+          dp = dp * weights - splat(delta_[row + r]);
+        }
+        Vec<A> ds = p * dp;
+        if constexpr (Scores::learned) {
+          if (head_sums_ != nullptr) {
+            block.add_parameters(head_sums_, ds, rondo::host::load<A>(to), row + r, key + half * width<A>);
+          }
+        }
         if constexpr (!Scores::plain) ds *= block.derivatives(rondo::host::load<A>(to), row + r, key + half * width<A>);
         if constexpr (Masked) ds = block.visible(row + r, key + half * width<A>) ? ds : Vec<A>{};
         rondo::host::store(to, ds);
@@ -462,6 +483,8 @@ class GradientBlock {
   Operand* grad_out_operand_ = nullptr;
   A* wide_keys_ = nullptr;  ///< a panel of keys and of values, where products take them wider
   A* wide_values_ = nullptr;
+  double* parameter_sums_ = nullptr;
+  double* head_sums_ = nullptr;  ///< of the head that is folded
   bool rows_finite_ = true;
   std::array<std::array<Coverage, most_gradient_keys / panel<A>>, groups> coverage_{};
 };

@@ -107,14 +107,15 @@ class host_kernel {
               });
   }
 
-  /// out = acc / l, rounded once; lse = m + ln l in natural units. Rows that saw no key: 0 and -inf.
-  void finish(const Exec& exec, const SoftmaxState<accumulate_type, memory_space>& state,
+  /// out = acc / l, rounded once; lse = m + ln l in natural units, both with the sink. Rows that saw no key and have none: 0
+  /// and -inf.
+  template <ProblemType P>
+  void finish(const Exec& exec, const P& problem, const SoftmaxState<accumulate_type, memory_space>& state,
               const Tensor<T, 4, memory_space>& out, const Tensor<accumulate_type, 3, memory_space>& lse) const {
     for_rows("rondo::finish", exec, out, [&](int b, std::int64_t i, int head) {
-      const A m = state.m(b, head, i);
-      const A l = state.l(b, head, i);
-      divide_row<A>(row_of(out, b, i, head), row_of(state.acc, b, i, head), l);
-      lse(b, head, i) = rondo::detail::log_sum_exp(m, l);
+      const Finished<A> row = finished(problem, head, state.m(b, head, i), state.l(b, head, i));
+      divide_row<A>(row_of(out, b, i, head), row_of(state.acc, b, i, head), row.divisor);
+      lse(b, head, i) = row.lse;
     });
   }
 
@@ -130,6 +131,7 @@ class host_kernel {
   /// Adds what this pair of (queries, piece) contributes to the three gradients.
   /// \param grad_q          [batch, queries.count, heads, head_dim]
   /// \param grad_k, grad_v  [batch, keys.count, kv_heads, head_dim]
+  /// \param parameter_sums  [heads, parameters_per_head] of a score function with parameters, or null
   template <ProblemType P>
   void fold_gradient(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
                      const Tensor<const T, 4, memory_space>& grad_out,
@@ -138,7 +140,7 @@ class host_kernel {
                      const WireView<memory_space>& wire, const Run& keys,
                      const Tensor<accumulate_type, 4, memory_space>& grad_q,
                      const Tensor<accumulate_type, 4, memory_space>& grad_k,
-                     const Tensor<accumulate_type, 4, memory_space>& grad_v) const {
+                     const Tensor<accumulate_type, 4, memory_space>& grad_v, double* parameter_sums = nullptr) const {
     using Block = GradientBlock<T, A, P, memory_space>;
     const GradientInput<T, A, P, memory_space> input{problem, shape, q, grad_out, lse, delta, queries, keys};
     const WireLayout<T, A> layout(shape, Pass::backward, keys.count);
@@ -147,6 +149,7 @@ class host_kernel {
     const std::int64_t query_blocks = (queries.count + gradient_queries - 1) / gradient_queries;
     const std::int64_t kv_heads = std::int64_t{shape.batch} * shape.kv_heads;
     const int group = shape.heads / shape.kv_heads;
+    ItemSums<P> item_sums(problem, parameter_sums, key_blocks * kv_heads, group);
     OrderedRows order(exec.concurrency() > 1 ? kv_heads * group * query_blocks : 0);
     for_items("rondo::gradient", exec, key_blocks * kv_heads, Block::scratch_bytes(shape),
               [&](std::int64_t item, Scratch scratch) {
@@ -154,6 +157,7 @@ class host_kernel {
                 const int kv_head = static_cast<int>(item % kv_heads % shape.kv_heads);
                 const int b = static_cast<int>(item % kv_heads / shape.kv_heads);
                 Block block(input, b, kv_head, key_block * block_keys, layout, wire.data(), scratch);
+                block.add_parameters_to(item_sums.of(item));
                 for (int member = 0; member < group; ++member) {
                   // From the last queries on: under a causal mask these see every block of keys, so that the blocks
                   // follow each other closely.
@@ -169,6 +173,9 @@ class host_kernel {
                 }
                 block.store(grad_k, grad_v);
               });
+    for (std::int64_t item = 0; item < key_blocks * kv_heads; ++item) {
+      item_sums.add(item, static_cast<int>(item % kv_heads % shape.kv_heads) * group);
+    }
   }
 
  private:

@@ -99,6 +99,23 @@ struct ScoreBlock {
     return dots;
   }
 
+  /// What dropout leaves of one vector of keys for one query: 0, or the factor of what is kept.
+  Vec<A> weights(int row, std::int64_t key) const {
+    Vec<A> weights;
+    for (int lane = 0; lane < width<A>; ++lane) {
+      weights[lane] = scores.keeps(queries.at(row), keys.at(key + lane)) ? scores.keep_factor() : A{0};
+    }
+    return weights;
+  }
+
+  /// Adds the part of one vector of keys for one query to the gradient of a head's parameters.
+  void add_parameters(double* sums, Vec<A> grad_scores, Vec<A> dots, int row, std::int64_t key) const {
+    for (int lane = 0; lane < width<A>; ++lane) {
+      if (!sees(row, key + lane)) continue;
+      scores.add_parameter(sums, grad_scores[lane], dots[lane], queries.at(row), keys.at(key + lane));
+    }
+  }
+
   /// All bits set in the lanes whose keys the query may see.
   [[gnu::always_inline]] Ints<A> visible(int row, std::int64_t key) const {
     using Index = std::remove_reference_t<decltype(Ints<A>{}[0])>;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <rondo/kernel/host/vec.hpp>
+#include <rondo/problem.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -80,6 +81,44 @@ class OrderedRows {
 
  private:
   std::atomic<std::int64_t>* counters_;
+};
+
+/// Sums for the gradient of a score function's parameters: one set for each item of work, added up in the items' order
+/// whoever computed them. Of other score functions: nothing.
+template <ProblemType P>
+class ItemSums {
+ public:
+  /// \param sums  [heads, parameters_per_head], or null where no gradient is wanted
+  /// \param heads_per_item  query heads that an item is about
+  ItemSums(const P& problem, double* sums, std::int64_t items, int heads_per_item) {
+    if constexpr (LearnedScore<typename P::score_type>) {
+      if (sums == nullptr) return;
+      static thread_local std::vector<double> kept;
+      per_head_ = problem.score.parameters_per_head();
+      per_item_ = std::int64_t{per_head_} * heads_per_item;
+      const auto needed = static_cast<std::size_t>(items * per_item_);
+      if (kept.size() < needed) kept.resize(needed);
+      std::fill_n(kept.begin(), needed, 0.0);
+      items_ = kept.data();
+      sums_ = sums;
+    }
+  }
+
+  /// [heads_per_item, parameters_per_head], or null.
+  double* of(std::int64_t item) const { return items_ == nullptr ? nullptr : items_ + item * per_item_; }
+
+  /// Adds an item's sums to those of its heads, from `first_head` on.
+  void add(std::int64_t item, int first_head) const {
+    if (items_ == nullptr) return;
+    double* const to = sums_ + std::int64_t{first_head} * per_head_;
+    for (std::int64_t at = 0; at < per_item_; ++at) to[at] += of(item)[at];
+  }
+
+ private:
+  double* items_ = nullptr;
+  double* sums_ = nullptr;
+  int per_head_ = 0;
+  std::int64_t per_item_ = 0;
 };
 
 }  // namespace RONDO_HOST_NAMESPACE

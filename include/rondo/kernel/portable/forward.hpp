@@ -67,6 +67,7 @@ struct ForwardFold {
                   [&](int r, int d) { return k.template at<A>(begin + r, d); });
       score_query_lanes(team, scores, s, visible, mine, tile, coverage);
       exponentiate(team, scores, s, tile.count, m, l, factor);
+      if constexpr (P::has_dropout) drop(team, scores, s, mine, tile);
       for (int d = 0; d < dim; ++d) {
         A* column = acc + d * lanes;
         for_lanes(team, [=](int lane) { column[lane] *= factor[lane]; });
@@ -106,6 +107,16 @@ struct ForwardFold {
       for_lanes(team, [=](int lane) {
         if (lane < count) to.acc(b, row + lane, head, d) = acc[d * lanes + lane];
       });
+    }
+  }
+
+  /// Probabilities that dropout takes become 0; l keeps them.
+  KOKKOS_FUNCTION static void drop(const Member& team, const ScoreTile<P, A>& scores, A* s, const Run& queries,
+                                   const Run& tile) {
+    for (int r = 0; r < tile.count; ++r) {
+      const std::int64_t j = tile.at(r);
+      A* KOKKOS_RESTRICT p = s + r * lanes;
+      for_lanes(team, [=](int lane) { p[lane] = scores.keeps(queries.at(lane), j) ? p[lane] : A{0}; });
     }
   }
 

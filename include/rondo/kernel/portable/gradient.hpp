@@ -31,14 +31,34 @@ struct GradientInput {
   int level;
 };
 
-/// p and ds of one (query, key) from their inner products.
+/// p and ds of one (query, key) from their inner products. With dropout, the p that values are multiplied by.
 template <class Scores, class A>
 KOKKOS_FUNCTION void probability_and_gradient(const Scores& scores, A lse2, A lse2_factor, A delta, std::int64_t i,
                                               std::int64_t j, A& dot_then_p, A& dp_then_ds) {
   const A dot = dot_then_p;
   const A p = scores.probability(dot, lse2, lse2_factor, i, j);
-  dot_then_p = p;
-  dp_then_ds = scores.gradient(p, dp_then_ds, delta, dot, i, j);
+  const A weight = scores.keeps(i, j) ? scores.keep_factor() : A{0};
+  dot_then_p = p * weight;
+  dp_then_ds = scores.gradient(p, dp_then_ds * weight, delta, dot, i, j);
+}
+
+/// Adds what a tile of 64 queries and some keys gives to the parameters of its head: one thread, one order.
+template <class Member, class Scores, class A>
+KOKKOS_FUNCTION void add_parameters(const Member& team, const Scores& scores, double* sums, const A* s, const A* ds,
+                                    const A* visible, const A* lse2, const A* lse2_factor, const A* delta,
+                                    const Run& queries, const Run& keys) {
+  Kokkos::single(Kokkos::PerThread(team), [&] {
+    for (int r = 0; r < keys.count; ++r) {
+      for (int x = 0; x < queries.count; ++x) {
+        if (visible[r * lanes + x] == A{0}) continue;
+        const std::int64_t i = queries.at(x), j = keys.at(r);
+        const A dot = s[r * lanes + x];
+        const A weight = scores.keeps(i, j) ? scores.keep_factor() : A{0};
+        const A p = scores.probability(dot, lse2[x], lse2_factor[x], i, j);
+        scores.add_parameter(sums, p * (ds[r * lanes + x] * weight - delta[x]), dot, i, j);
+      }
+    }
+  });
 }
 
 /// grad_q of 64 queries a team: a lane is a query, rows are the piece's keys.
@@ -49,6 +69,7 @@ struct QueryGradient {
 
   GradientInput<T, A, Exec, P> in;
   Tensor<A, 4, Space> grad_q;
+  double* team_sums;  ///< [teams, parameters_per_head], or null
 
   static int scratch_rows(const Shape& shape) { return 3 * shape.head_dim + 3 * tile_rows + 3; }
 
@@ -95,12 +116,21 @@ struct QueryGradient {
       add_product(team, ds, grad_out, tile.count, dim, [&](int r, int d) { return v.template at<A>(begin + r, d); });
       for (int r = 0; r < tile.count; ++r) {
         const std::int64_t j = tile.at(r);
-        A* KOKKOS_RESTRICT p = s + r * lanes;
-        A* KOKKOS_RESTRICT gradient = ds + r * lanes;
         A* KOKKOS_RESTRICT seen = visible + r * lanes;
         for_lanes(team, [=](int x) {
           seen[x] = coverage == Coverage::all || (x < mine.count && scores.allowed(mine.at(x), j)) ? A{1} : A{0};
         });
+      }
+      if constexpr (ScoreTile<P, A>::learned) {
+        if (team_sums != nullptr) {
+          double* const sums_of_head = team_sums + team.league_rank() * in.problem.score.parameters_per_head();
+          add_parameters(team, scores, sums_of_head, s, ds, visible, lse2, lse2_factor, delta, mine, tile);
+        }
+      }
+      for (int r = 0; r < tile.count; ++r) {
+        const std::int64_t j = tile.at(r);
+        A* KOKKOS_RESTRICT p = s + r * lanes;
+        A* KOKKOS_RESTRICT gradient = ds + r * lanes;
         for_lanes(team, [=](int x) {
           probability_and_gradient(scores, lse2[x], lse2_factor[x], delta[x], mine.at(x), j, p[x], gradient[x]);
         });

@@ -66,8 +66,10 @@ class portable_kernel {
     });
   }
 
-  /// out = acc / l, rounded once; lse = m + ln l in natural units. Rows that saw no key: 0 and -inf.
-  void finish(const Exec& exec, const SoftmaxState<accumulate_type, memory_space>& state,
+  /// out = acc / l, rounded once; lse = m + ln l in natural units, both with the sink. Rows that saw no key and have none: 0
+  /// and -inf.
+  template <ProblemType P>
+  void finish(const Exec& exec, const P& problem, const SoftmaxState<accumulate_type, memory_space>& state,
               const Tensor<T, 4, memory_space>& out, const Tensor<accumulate_type, 3, memory_space>& lse) const {
     using A = accumulate_type;
     const std::int64_t heads = static_cast<std::int64_t>(out.extent(2));
@@ -81,12 +83,12 @@ class portable_kernel {
           const std::int64_t head = row % heads;
           const std::int64_t i = row / heads % tokens;
           const std::int64_t b = row / heads / tokens;
-          const A m = state.m(b, head, i);
-          const A l = state.l(b, head, i);
+          const Finished<A> row_of = finished(problem, static_cast<int>(head), state.m(b, head, i), state.l(b, head, i));
+          const A divisor = row_of.divisor;
           for (int d = 0; d < dim; ++d) {
-            out(b, i, head, d) = static_cast<T>(l == A{0} ? A{0} : state.acc(b, i, head, d) / l);
+            out(b, i, head, d) = static_cast<T>(divisor == A{0} ? A{0} : state.acc(b, i, head, d) / divisor);
           }
-          lse(b, head, i) = detail::log_sum_exp(m, l);
+          lse(b, head, i) = row_of.lse;
         });
   }
 
@@ -115,6 +117,7 @@ class portable_kernel {
   /// Adds what this pair of (queries, piece) contributes to the three gradients.
   /// \param grad_q          [batch, queries.count, heads, head_dim]
   /// \param grad_k, grad_v  [batch, keys.count, kv_heads, head_dim]
+  /// \param parameter_sums  [heads, parameters_per_head] of a score function with parameters, or null
   template <ProblemType P>
   void fold_gradient(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
                      const Tensor<const T, 4, memory_space>& grad_out,
@@ -123,7 +126,7 @@ class portable_kernel {
                      const WireView<memory_space>& wire, const Run& keys,
                      const Tensor<accumulate_type, 4, memory_space>& grad_q,
                      const Tensor<accumulate_type, 4, memory_space>& grad_k,
-                     const Tensor<accumulate_type, 4, memory_space>& grad_v) const {
+                     const Tensor<accumulate_type, 4, memory_space>& grad_v, double* parameter_sums = nullptr) const {
     using Input = portable::GradientInput<T, accumulate_type, Exec, P>;
     using ForQueries = portable::QueryGradient<T, accumulate_type, Exec, P>;
     using ForKeys = portable::KeyValueGradient<T, accumulate_type, Exec, P>;
@@ -133,13 +136,49 @@ class portable_kernel {
       copy.level = level;
       return copy;
     };
+    double* team_sums = nullptr;
+    if constexpr (LearnedScore<typename P::score_type>) {
+      if (parameter_sums != nullptr) team_sums = room_for_teams(exec, problem, shape, queries);
+    }
     launch<ForQueries>("rondo::grad_q", exec, shape, blocks(queries) * shape.batch * shape.heads,
-                       [&](int level) { return ForQueries{at_level(level), grad_q}; });
+                       [&](int level) { return ForQueries{at_level(level), grad_q, team_sums}; });
+    if constexpr (LearnedScore<typename P::score_type>) {
+      if (parameter_sums != nullptr) add_teams(exec, problem, shape, queries, team_sums, parameter_sums);
+    }
     launch<ForKeys>("rondo::grad_kv", exec, shape, blocks(keys) * shape.batch * shape.kv_heads,
                     [&](int level) { return ForKeys{at_level(level), grad_k, grad_v}; });
   }
 
  private:
+  /// Zeroed sums of every team of the gradient for queries, [teams, parameters_per_head].
+  template <ProblemType P>
+  double* room_for_teams(const Exec& exec, const P& problem, const Shape& shape, const Run& queries) const {
+    const auto needed = static_cast<std::size_t>(blocks(queries)) * static_cast<std::size_t>(shape.batch * shape.heads) *
+                        static_cast<std::size_t>(problem.score.parameters_per_head());
+    if (team_sums_.size() < needed) team_sums_ = Kokkos::View<double*, memory_space>("rondo::sums", needed);
+    Kokkos::deep_copy(exec, team_sums_, 0.0);
+    return team_sums_.data();
+  }
+
+  /// sums += those of the teams, in their order.
+  template <ProblemType P>
+  void add_teams(const Exec& exec, const P& problem, const Shape& shape, const Run& queries, const double* team_sums,
+                 double* sums) const {
+    const int per_head = problem.score.parameters_per_head();
+    const int query_blocks = blocks(queries);
+    const Shape s = shape;
+    Kokkos::parallel_for(
+        "rondo::sums", Kokkos::RangePolicy<Exec>(exec, 0, shape.heads * per_head), KOKKOS_LAMBDA(int index) {
+          const int head = index / per_head;
+          for (int b = 0; b < s.batch; ++b) {
+            for (int block = 0; block < query_blocks; ++block) {
+              const std::int64_t team = (std::int64_t{b} * s.heads + head) * query_blocks + block;
+              sums[index] += team_sums[team * per_head + index % per_head];
+            }
+          }
+        });
+  }
+
   static int blocks(const Run& run) { return (run.count + portable::lanes - 1) / portable::lanes; }
 
   static portable::Wire<T> wire_of(const WireView<memory_space>& wire, const Shape& shape, const Run& keys) {
@@ -159,6 +198,8 @@ class portable_kernel {
     policy.set_scratch_size(level, Kokkos::PerTeam(bytes));
     Kokkos::parallel_for(name, policy, make(level));
   }
+
+  mutable Kokkos::View<double*, memory_space> team_sums_;  ///< grows with what is asked for
 };
 
 static_assert(BlockKernel<portable_kernel<float>> && BlockKernel<portable_kernel<double>> &&

@@ -1,0 +1,95 @@
+/// \file
+/// Gradients of what all ranks share: a score function's parameters and the sinks' logits. Summed up in double on every rank,
+/// and over the ranks in their order.
+#pragma once
+
+#include <rondo/comm/concept.hpp>
+#include <rondo/problem.hpp>
+#include <rondo/tensor.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace rondo::detail {
+
+/// One rank's sums. The memory grows with what is asked for and is kept for the next call.
+template <class Exec>
+class ParameterSums {
+ public:
+  using Space = typename Exec::memory_space;
+
+  /// Zeroed sums for the score's parameters, [heads, parameters_per_head], or null where no gradient is wanted.
+  template <ProblemType P>
+  double* of_score(const Exec& exec, const P& problem, const Shape& shape) {
+    if constexpr (LearnedScore<typename P::score_type>) {
+      if (problem.score.gradient() == nullptr) return nullptr;
+      reserve(static_cast<std::size_t>(shape.heads) * static_cast<std::size_t>(problem.score.parameters_per_head()));
+      Kokkos::deep_copy(exec, sums_, 0.0);
+      return sums_.data();
+    } else {
+      return nullptr;
+    }
+  }
+
+  /// Adds up the score's sums over the ranks and writes the gradient.
+  template <Communicator Comm, ProblemType P>
+  void finish_score(const Exec& exec, Comm& comm, const P& problem, const Shape& shape) {
+    if constexpr (LearnedScore<typename P::score_type>) {
+      if (problem.score.gradient() == nullptr) return;
+      write(exec, comm, shape.heads * problem.score.parameters_per_head(), problem.score.gradient());
+    }
+  }
+
+  /// d loss / d logit = -Σ over a head's queries of e^(logit - lse) · delta, over all ranks. \param lse, delta  [batch, heads, sequence]
+  template <Communicator Comm, ProblemType P, class Rows>
+  void sinks(const Exec& exec, Comm& comm, const P& problem, const Shape& shape, const Rows& lse, const Rows& delta) {
+    if constexpr (P::has_sink) {
+      if (problem.sink.grad_logits == nullptr) return;
+      reserve(static_cast<std::size_t>(shape.heads));
+      const auto sums = sums_;
+      const auto sink = problem.sink;
+      const int batch = shape.batch;
+      const auto tokens = static_cast<std::int64_t>(lse.extent(2));
+      Kokkos::parallel_for(
+          "rondo::sinks", Kokkos::RangePolicy<Exec>(exec, 0, shape.heads), KOKKOS_LAMBDA(int head) {
+            double sum = 0;
+            for (int b = 0; b < batch; ++b) {
+              for (std::int64_t i = 0; i < tokens; ++i) {
+                const double weight =
+                    Kokkos::exp(static_cast<double>(sink.logits[head]) - static_cast<double>(lse(b, head, i)));
+                sum -= weight * static_cast<double>(delta(b, head, i));
+              }
+            }
+            sums(head) = sum;
+          });
+      write(exec, comm, shape.heads, problem.sink.grad_logits);
+    }
+  }
+
+ private:
+  void reserve(std::size_t count) {
+    if (sums_.size() >= count) return;
+    sums_ = Kokkos::View<double*, Space>("rondo::sums", count);
+    host_ = Kokkos::create_mirror_view(sums_);
+  }
+
+  template <Communicator Comm, class A>
+  void write(const Exec& exec, Comm& comm, int count, A* gradient) {
+    Kokkos::deep_copy(exec, host_, sums_);
+    exec.fence("rondo::sums");
+    comm.all_reduce(std::span<double>(host_.data(), static_cast<std::size_t>(count)), Reduction::sum);
+    Kokkos::deep_copy(exec, sums_, host_);
+    const auto sums = sums_;
+    Kokkos::parallel_for(
+        "rondo::sums", Kokkos::RangePolicy<Exec>(exec, 0, count),
+        KOKKOS_LAMBDA(int index) { gradient[index] = static_cast<A>(sums(index)); });
+  }
+
+  Kokkos::View<double*, Space> sums_;
+  decltype(Kokkos::create_mirror_view(Kokkos::View<double*, Space>())) host_;
+};
+
+}  // namespace rondo::detail
