@@ -26,6 +26,7 @@ inline constexpr std::array<char, 8> checkpoint_mark{'R', 'O', 'N', 'D', 'O', '1
 /// same ones a resumed run computes the same bits, with others the same curve up to rounding.
 inline nlohmann::ordered_json describe(const Recipe& recipe, const Corpus& corpus) {
   return {{"context", recipe.context},
+          {"batch", recipe.batch},
           {"steps", recipe.steps},
           {"seed", recipe.seed},
           {"layers", recipe.model.layers},

@@ -96,6 +96,13 @@ class Corpus {
     return window(place < before ? place : place - before + middle() + length());
   }
 
+  /// The windows of a step, each drawn on its own.
+  std::vector<Window> training(std::uint64_t seed, std::int64_t step, std::int64_t count) const {
+    std::vector<Window> windows;
+    for (std::int64_t i = 0; i < count; ++i) windows.push_back(training(seed, step * count + i));
+    return windows;
+  }
+
   Window held_out() const { return window(middle()); }
 
   /// A checkpoint remembers by it what it was trained on.

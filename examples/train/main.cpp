@@ -66,9 +66,10 @@ void introduce(const Options& options, const train::Corpus& corpus) {
   std::printf("model: %lld parameters, %d layers, dim %lld, %d heads of %lld\n",
               static_cast<long long>(train::ParameterLayout(model).size()), model.layers,
               static_cast<long long>(model.dim), model.heads, static_cast<long long>(model.head_dim()));
-  std::printf("ring: %d ranks, context %lld, %s, %lld bytes a rank\n", options.ranks,
-              static_cast<long long>(options.recipe.context), options.sharding.c_str(),
-              static_cast<long long>((options.recipe.context + options.ranks - 1) / options.ranks));
+  const std::int64_t ring = options.ranks / options.data_parallel;
+  std::printf("ring: %d ranks%s, context %lld, %s, %lld bytes a rank\n", options.ranks,
+              train::in_rings(options).c_str(), static_cast<long long>(options.recipe.context),
+              options.sharding.c_str(), static_cast<long long>((options.recipe.context + ring - 1) / ring));
   std::fflush(stdout);
 }
 
@@ -85,7 +86,8 @@ void summarise(const Options& options, const Outcome& outcome) {
                 outcome.steps.front().loss, static_cast<long long>(outcome.steps.front().step),
                 outcome.steps.back().loss, static_cast<long long>(outcome.steps.back().step), outcome.recent_loss());
     std::printf("speed: %.0f tokens/s, %.1f s in all, of which %.1f %% waiting for blocks\n",
-                steps * static_cast<double>(options.recipe.context) / seconds, seconds, 100 * waited / seconds);
+                steps * static_cast<double>(options.recipe.batch * options.recipe.context) / seconds, seconds,
+                100 * waited / seconds);
   }
   std::printf("peak memory of each rank:");
   for (const std::int64_t bytes : outcome.peak_bytes) std::printf(" %s", train::binary_size(bytes).c_str());
@@ -98,8 +100,8 @@ void summarise(const Options& options, const Outcome& outcome) {
     return;
   }
   std::printf("held-out text: %.4f with the ring", outcome.held_out);
-  if (options.ranks > 1) {
-    const std::string own = train::what_is_own(sharding_code(options), options.ranks, options.recipe.context);
+  if (outcome.ring_ranks > 1) {
+    const std::string own = train::what_is_own(sharding_code(options), outcome.ring_ranks, options.recipe.context);
     std::printf(", %.4f when cut off from all other ranks (a byte then sees %s)", outcome.cut_off, own.c_str());
   }
   std::printf("\n");
@@ -136,6 +138,7 @@ int run_on_processes(Options options) {
   const train::MpiScope mpi;
   options.ranks = mpi.size();
   try {
+    train::check_mesh(options.ranks, options.data_parallel);
     const auto corpus = train::Corpus::read(options.directory, options.extensions, options.recipe.context);
     if (mpi.rank() == 0) introduce(options, corpus);
     int left = mpi.size();

@@ -62,12 +62,13 @@ class Model {
     return mean(cross_entropy_.forward(scratch_.normed, weights.head, targets_));
   }
 
-  /// The loss, and this rank's part of its gradient, added to `gradient`: the sum over the ranks is the whole.
-  double loss_and_gradient(const Weights& weights, Window window, const Gradient& gradient) {
+  /// The loss, and this rank's part of `weight` times its gradient, added to `gradient`: the sum over the ranks is the
+  /// whole.
+  double loss_and_gradient(const Weights& weights, Window window, const Gradient& gradient, double weight = 1) {
     const rondo::causal mask;
     forward(weights, window, mask);
     norm_.forward(scratch_.last, weights.final_norm, scratch_.normed);
-    const double scale = 1 / static_cast<double>(attention_.shards().total_tokens());
+    const double scale = weight / static_cast<double>(attention_.shards().total_tokens());
     const rondo::LossSum losses =
         cross_entropy_.forward_backward(scratch_.normed, weights.head, targets_, scale, scratch_.grad, gradient.head);
     norm_.backward(scratch_.last, weights.final_norm, scratch_.grad, scratch_.grad, gradient.final_norm);

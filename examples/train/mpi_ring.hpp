@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
+#include <numeric>
 #include <utility>
 
 namespace train {
@@ -43,6 +44,7 @@ template <rondo::Sharding ShardingT>
 Outcome run_over_mpi(Options options, const Corpus& corpus, const ShardingT& sharding, int& ranks, bool& speaks) {
   using Comm = rondo::mpi_communicator<Kokkos::DefaultHostExecutionSpace>;
   auto comm = std::make_unique<Comm>(MPI_COMM_WORLD, rondo::MpiOptions{.deadline = rondo::Deadline{options.deadline}});
+  const int rings = options.data_parallel;
   for (;;) {
     try {
       Outcome outcome = run_rank(*comm, options, corpus, sharding);
@@ -59,7 +61,11 @@ Outcome run_over_mpi(Options options, const Corpus& corpus, const ShardingT& sha
     // Rank 0 says whether there is a checkpoint, so that all do the same.
     options.resume = comm->agree(comm->rank() != 0 || std::filesystem::exists(options.checkpoint));
     options.ranks = comm->size();
-    if (comm->rank() == 0) std::printf("train: going on with %d ranks\n", comm->size());
+    options.data_parallel = std::gcd(rings, comm->size());  // rings of equal size, for the same batch
+    if (comm->rank() == 0) {
+      std::printf("train: going on with %d ranks%s\n", options.ranks, in_rings(options).c_str());
+      std::fflush(stdout);
+    }
   }
 }
 

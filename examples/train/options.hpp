@@ -31,6 +31,7 @@ struct Options {
   std::vector<std::string> extensions{".hpp", ".h"};
   bool all_files = false;
   int ranks = 4;
+  int data_parallel = 1;
   std::string comm = "threads";
   std::string sharding = "striped";
   std::int64_t chunk = 4096;
@@ -49,6 +50,7 @@ inline void declare(CLI::App& app, Options& options) {
   Recipe& recipe = options.recipe;
   recipe.model.kv_heads = 0;
   recipe.model.hidden = 0;
+  recipe.batch = 0;
   app.option_defaults()->always_capture_default();
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
   app.add_option("directory", options.directory, "Learn from the files below this directory");
@@ -62,11 +64,16 @@ inline void declare(CLI::App& app, Options& options) {
   app.add_option("--hidden", recipe.model.hidden, "Width of the feed-forward; 0: 3 dim")->group("Model");
   app.add_flag("--tied", recipe.model.tied, "Use the embedding as the head")->group("Model");
   app.add_option("--ranks", options.ranks, "Ranks that share the context, threads of this process")->group("Ring");
-  app.add_option("--comm", options.comm, "threads of this process, or mpi: the processes that mpiexec started")->group("Ring");
+  app.add_option("--data-parallel", options.data_parallel,
+                 "Rings side by side, each of ranks / so many, with windows of their own")
+      ->group("Ring");
+  app.add_option("--comm", options.comm, "threads of this process, or mpi: the processes that mpiexec started")
+      ->group("Ring");
   app.add_option("--sharding", options.sharding, "contiguous, striped or zigzag")->group("Ring");
   app.add_option("--chunk", options.chunk, "Tokens that travel at a time")->group("Ring");
   app.add_option("--deadline", options.deadline, "Seconds that a rank waits for another")->group("Ring");
   app.add_option("--steps", recipe.steps, "Steps of the whole run")->group("Training");
+  app.add_option("--batch", recipe.batch, "Windows of a step; 0: one for each ring")->group("Training");
   app.add_option("--seed", recipe.seed, "Of the weights, the windows and the sample")->group("Training");
   app.add_option("--learning-rate", recipe.optimiser.learning_rate, "Highest learning rate")->group("Training");
   app.add_option("--warmup", recipe.optimiser.warmup, "Steps in which it rises")->group("Training");
@@ -90,6 +97,11 @@ inline void declare(CLI::App& app, Options& options) {
   app.add_option("--temperature", options.sample.temperature, "0: always the likeliest byte")->group("Sample");
   app.footer(
       "Ctrl-C stops at the end of the step and leaves a checkpoint (exit status 130); a second one ends at once.");
+}
+
+/// How the ranks are arranged, in words: nothing if they are one ring.
+inline std::string in_rings(const Options& options) {
+  return options.data_parallel == 1 ? std::string() : " in " + std::to_string(options.data_parallel) + " rings";
 }
 
 /// An argument as a shell takes it.
@@ -138,7 +150,9 @@ inline void complete(Options& options) {
   at_least("kv-heads", model.kv_heads, 0);
   at_least("hidden", model.hidden, 0);
   at_least("ranks", options.ranks, 1);
+  at_least("data-parallel", options.data_parallel, 1);
   at_least("chunk", options.chunk, 1);
+  at_least("batch", options.recipe.batch, 0);
   at_least("steps", options.recipe.steps, 1);
   at_least("warmup", options.recipe.optimiser.warmup, 0);
   positive("learning-rate", options.recipe.optimiser.learning_rate);
@@ -170,6 +184,13 @@ inline void complete(Options& options) {
   }
   if (options.comm != "threads" && options.comm != "mpi") {
     throw refusal("--comm is " + options.comm + ", it must be threads or mpi");
+  }
+  if (options.comm == "threads") check_mesh(options.ranks, options.data_parallel);  // mpiexec says how many others have
+  if (options.recipe.batch == 0) options.recipe.batch = options.data_parallel;
+  if (options.recipe.batch % options.data_parallel != 0) {
+    throw refusal("--batch is " + std::to_string(options.recipe.batch) + ", --data-parallel is " +
+                  std::to_string(options.data_parallel) +
+                  ": the batch must be a multiple, as many windows for each ring");
   }
   if (options.resume && options.checkpoint.empty()) throw refusal("--resume needs --checkpoint FILE to resume from");
   if (options.directory.empty())

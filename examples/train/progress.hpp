@@ -72,15 +72,16 @@ class Metrics {
 /// Shows a run of `steps` steps on standard output.
 class Progress {
  public:
-  Progress(std::int64_t steps, std::int64_t context)
-      : steps_(steps), context_(context), terminal_(isatty(STDOUT_FILENO) != 0) {}
+  /// \param tokens  of a step
+  Progress(std::int64_t steps, std::int64_t tokens)
+      : steps_(steps), tokens_(tokens), terminal_(isatty(STDOUT_FILENO) != 0) {}
 
   void show(const StepReport& report) {
     seconds_ += report.seconds;
     ++shown_;
     const std::string step = number("step %.0f", report.step) + number("/%.0f", steps_);
     const std::string loss = number("loss %.4f", report.loss);
-    const std::string speed = number("%.0f tokens/s", static_cast<double>(context_) / report.seconds);
+    const std::string speed = number("%.0f tokens/s", static_cast<double>(tokens_) / report.seconds);
     const std::string peak = "peak " + binary_size(report.peak_bytes) + " a rank";
     const std::string waiting = number("waiting %.1f %%", 100 * report.wait_share);
     if (terminal_) {
@@ -132,7 +133,7 @@ class Progress {
   }
 
   std::int64_t steps_;
-  std::int64_t context_;
+  std::int64_t tokens_;
   bool terminal_;
   double seconds_ = 0;
   std::int64_t shown_ = 0;

@@ -31,6 +31,7 @@ static_assert(std::atomic<int>::is_always_lock_free, "a signal handler may touch
 /// What came of a run.
 struct Outcome {
   std::vector<StepReport> steps;         ///< of this call
+  int ring_ranks = 1;                    ///< that share a context
   bool finished = false;                 ///< all steps of the recipe are made
   std::int64_t steps_done = 0;           ///< those of former calls included
   std::filesystem::path checkpoint;      ///< where the run lies; empty: nowhere
@@ -50,13 +51,13 @@ struct Outcome {
 
 /// Makes one step. The report is the same on all ranks, but for the seconds.
 template <class Comm, class TrainerT>
-StepReport make_step(Comm& comm, TrainerT& trainer, const Corpus& corpus, std::uint64_t seed) {
+StepReport make_step(Comm& comm, TrainerT& trainer, const Corpus& corpus, const Recipe& recipe) {
   const auto begin = std::chrono::steady_clock::now();
   const double waited_before = trainer.attention_statistics().wait_seconds;
   StepReport report;
-  report.loss = trainer.step(corpus.training(seed, trainer.steps_done()));
+  report.loss = trainer.step(corpus.training(recipe.seed, trainer.steps_done(), recipe.batch));
   report.step = trainer.steps_done();
-  report.tokens = report.step * corpus.context();
+  report.tokens = report.step * recipe.batch * recipe.context;
   report.peak_bytes = MemoryCount::peak();
   comm.all_reduce(std::span{&report.peak_bytes, 1}, rondo::Reduction::maximum);
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -74,13 +75,13 @@ template <class Comm, class TrainerT>
 void make_steps(Comm& comm, TrainerT& trainer, const Options& options, const Corpus& corpus, Outcome& outcome) {
   const auto recipe = describe(options.recipe, corpus);
   const bool speaks = comm.rank() == 0;
-  Progress progress(options.recipe.steps, options.recipe.context);
+  Progress progress(options.recipe.steps, options.recipe.batch * options.recipe.context);
   Metrics metrics;
   if (speaks && !options.metrics.empty()) metrics = Metrics(options.metrics, trainer.steps_done());
 
   bool stopping = false;
   while (trainer.steps_done() < options.recipe.steps && !stopping) {
-    outcome.steps.push_back(make_step(comm, trainer, corpus, options.recipe.seed));
+    outcome.steps.push_back(make_step(comm, trainer, corpus, options.recipe));
     if (speaks) {
       metrics.write(outcome.steps.back());
       progress.show(outcome.steps.back());
@@ -103,13 +104,15 @@ void make_steps(Comm& comm, TrainerT& trainer, const Options& options, const Cor
 /// One rank's whole run.
 template <rondo::Communicator Comm, rondo::Sharding ShardingT>
 Outcome run_rank(Comm& comm, const Options& options, const Corpus& corpus, const ShardingT& sharding) {
-  Trainer trainer(comm, options.recipe, sharding, rondo::default_kernel<float, typename Comm::execution_space>{},
+  Mesh<Comm> mesh = make_mesh(comm, options.data_parallel);
+  Trainer trainer(mesh, options.recipe, sharding, rondo::default_kernel<float, typename Comm::execution_space>{},
                   rondo::Options{.chunk = options.chunk});
   if (options.resume) {
     resume(comm, options.checkpoint, describe(options.recipe, corpus), trainer);
     if (comm.rank() == 0) std::printf("resumed after step %lld\n", static_cast<long long>(trainer.steps_done()));
   }
   Outcome outcome;
+  outcome.ring_ranks = mesh.ring.size();
   make_steps(comm, trainer, options, corpus, outcome);
 
   std::vector<std::int64_t> peaks(static_cast<std::size_t>(comm.size()), 0);
@@ -118,7 +121,8 @@ Outcome run_rank(Comm& comm, const Options& options, const Corpus& corpus, const
   outcome.peak_bytes = peaks;
   if (outcome.finished) {
     outcome.held_out = trainer.loss(corpus.held_out());
-    outcome.cut_off = trainer.loss(corpus.held_out(), own_rank_only(ShardingT::code, comm.size(), corpus.context()));
+    outcome.cut_off =
+        trainer.loss(corpus.held_out(), own_rank_only(ShardingT::code, mesh.ring.size(), corpus.context()));
     outcome.weights.assign(trainer.weights().data(), trainer.weights().data() + trainer.weights().size());
   }
   return outcome;

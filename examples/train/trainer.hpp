@@ -3,10 +3,12 @@
 #pragma once
 
 #include "adamw.hpp"
+#include "mesh.hpp"
 #include "model.hpp"
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -17,6 +19,7 @@ struct Recipe {
   ModelShape model;
   AdamWOptions optimiser;
   std::int64_t context = 8192;
+  std::int64_t batch = 1;  ///< windows a step
   std::int64_t steps = 100;
   std::uint64_t seed = 1;
 };
@@ -28,17 +31,15 @@ class Trainer {
  public:
   using T = typename Kernel::value_type;
 
+  /// One ring of all ranks.
   Trainer(Comm& comm, const Recipe& recipe, const ShardingT& sharding, const Kernel& kernel = {},
           const rondo::Options& options = {})
-      : comm_(comm),
-        recipe_(recipe),
-        layout_(recipe.model),
-        model_(comm, recipe.model, sharding, kernel, options),
-        weights_(make_flat<T>("train::weights", layout_.size())),
-        gradient_(make_flat<T>("train::gradient", layout_.size())),
-        optimiser_(layout_, recipe.optimiser) {
-    initialise(layout_, recipe.seed, weights_.data());
-  }
+      : Trainer(comm, comm, 1, 0, recipe, sharding, kernel, options) {}
+
+  /// Rings side by side. The mesh has to outlive the trainer.
+  Trainer(Mesh<Comm>& mesh, const Recipe& recipe, const ShardingT& sharding, const Kernel& kernel = {},
+          const rondo::Options& options = {})
+      : Trainer(mesh.whole, mesh.ring, mesh.replicas, mesh.replica, recipe, sharding, kernel, options) {}
 
   const ParameterLayout& layout() const { return layout_; }
   const Flat<T>& weights() const { return weights_; }
@@ -57,24 +58,53 @@ class Trainer {
     return model_.loss(bind<const T>(layout_, weights_.data()), window, mask);
   }
 
-  /// The loss on a window, and its gradient, summed over the ranks in their order, in gradient().
-  double loss_and_gradient(Window window) {
+  /// The mean loss on windows, the same on all ranks, and its gradient, summed over the ranks in their order, in
+  /// gradient(). Ring r of n takes the windows r, r + n, ...
+  double loss_and_gradient(std::span<const Window> windows) {
     std::fill_n(gradient_.data(), gradient_.size(), T{0});
-    const double loss =
-        model_.loss_and_gradient(bind<const T>(layout_, weights_.data()), window, bind<T>(layout_, gradient_.data()));
-    comm_.all_reduce(std::span{gradient_.data(), gradient_.size()}, rondo::Reduction::sum);
+    const auto weights = bind<const T>(layout_, weights_.data());
+    const auto gradient = bind<T>(layout_, gradient_.data());
+    const double weight = 1 / static_cast<double>(windows.size());
+    double loss = 0;
+    for (std::size_t i = replica_; i < windows.size(); i += replicas_) {
+      loss += weight * model_.loss_and_gradient(weights, windows[i], gradient, weight);
+    }
+    whole_.all_reduce(std::span{gradient_.data(), gradient_.size()}, rondo::Reduction::sum);
+    if (replicas_ == 1) return loss;
+    if (ring_.rank() != 0) loss = 0;  // a ring's ranks all know its loss
+    whole_.all_reduce(std::span{&loss, 1}, rondo::Reduction::sum);
     return loss;
   }
+  double loss_and_gradient(Window window) { return loss_and_gradient(std::span{&window, 1}); }
 
-  /// Learns from a window. \return the loss on it before
-  double step(Window window) {
-    const double loss = loss_and_gradient(window);
+  /// Learns from windows. \return their mean loss before
+  double step(std::span<const Window> windows) {
+    const double loss = loss_and_gradient(windows);
     optimiser_.step(steps_done_++, recipe_.steps, weights_, gradient_);
     return loss;
   }
+  double step(Window window) { return step(std::span{&window, 1}); }
 
  private:
-  Comm& comm_;
+  Trainer(Comm& whole, Comm& ring, int replicas, int replica, const Recipe& recipe, const ShardingT& sharding,
+          const Kernel& kernel, const rondo::Options& options)
+      : whole_(whole),
+        ring_(ring),
+        replicas_(static_cast<std::size_t>(replicas)),
+        replica_(static_cast<std::size_t>(replica)),
+        recipe_(recipe),
+        layout_(recipe.model),
+        model_(ring, recipe.model, sharding, kernel, options),
+        weights_(make_flat<T>("train::weights", layout_.size())),
+        gradient_(make_flat<T>("train::gradient", layout_.size())),
+        optimiser_(layout_, recipe.optimiser) {
+    initialise(layout_, recipe.seed, weights_.data());
+  }
+
+  Comm& whole_;
+  Comm& ring_;
+  std::size_t replicas_;
+  std::size_t replica_;
   Recipe recipe_;
   ParameterLayout layout_;
   Model<Comm, ShardingT, Kernel> model_;

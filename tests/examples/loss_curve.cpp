@@ -16,6 +16,7 @@
 #include <iterator>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -28,8 +29,9 @@ constexpr double tolerance = 1e-4;
 
 /// Lines that look like code, from a fixed seed.
 train::Corpus corpus() {
-  static const std::string words[] = {"for (int i = 0; i < n; ++i) {\n", "  sum += x[i];\n", "}\n", "return sum;\n",
-                                      "template <class T>\n", "if (i == j) continue;\n"};
+  static const std::string words[] = {
+      "for (int i = 0; i < n; ++i) {\n", "  sum += x[i];\n", "}\n", "return sum;\n", "template <class T>\n",
+      "if (i == j) continue;\n"};
   std::string text;
   for (std::uint64_t i = 0; text.size() < 20'000; ++i) {
     text += words[train::random_bits(7, 1, i) % std::size(words)];
@@ -66,6 +68,30 @@ std::vector<double> curve(int ranks, Layout layout, const Kernel& kernel = {}, c
         comm, recipe(), any_sharding{context, layout}, kernel);
     for (int step = 0; step < steps; ++step) {
       const double loss = trainer.step(text.training(1, step));
+      if (comm.rank() == 0) losses.push_back(loss);
+    }
+  });
+  return losses;
+}
+
+/// What a mesh can get wrong.
+enum class MeshFault { none, sums_over_ring_alone, same_windows };
+
+constexpr int batch = 4;
+
+/// The losses of `replicas` rings of `ring` ranks, four windows a step.
+std::vector<double> mesh_curve(int replicas, int ring, MeshFault fault = MeshFault::none) {
+  const train::Corpus text = corpus();
+  std::vector<double> losses;
+  rondo::in_process_group<>(replicas * ring, {.deadline = rondo::Deadline{60}}).run([&](auto& comm) {
+    using Comm = std::remove_reference_t<decltype(comm)>;
+    auto right = train::make_mesh(comm, replicas);
+    auto alone = comm.split(right.replica, comm.rank());
+    train::Mesh<Comm> mesh{fault == MeshFault::sums_over_ring_alone ? alone : comm, std::move(right.ring), replicas,
+                           fault == MeshFault::same_windows ? 0 : right.replica};
+    train::Trainer<Comm, any_sharding> trainer(mesh, recipe(), any_sharding{context, Layout::striped});
+    for (int step = 0; step < steps; ++step) {
+      const double loss = trainer.step(text.training(1, step, batch));
       if (comm.rank() == 0) losses.push_back(loss);
     }
   });
@@ -131,4 +157,41 @@ TEST_CASE("the loss curve shows a stale block") {
     });
     CHECK_FALSE(distance(losses, one_rank()) <= tolerance);
   }
+}
+
+TEST_CASE("the gradient of several windows is the mean of theirs") {
+  const train::Corpus text = corpus();
+  rondo::in_process_group<>(1).run([&](auto& comm) {
+    train::Trainer<std::remove_reference_t<decltype(comm)>, any_sharding> trainer(
+        comm, recipe(), any_sharding{context, Layout::striped});
+    const auto windows = text.training(1, 0, batch);
+    std::vector<double> mean(trainer.gradient().size(), 0.0);
+    double loss = 0;
+    for (const train::Window& window : windows) {
+      loss += trainer.loss_and_gradient(window) / batch;
+      for (std::size_t i = 0; i < mean.size(); ++i) mean[i] += static_cast<double>(trainer.gradient()(i)) / batch;
+    }
+    CHECK(std::abs(trainer.loss_and_gradient(windows) - loss) <= 1e-9 * loss);
+    double apart = 0;
+    double norm = 0;
+    for (std::size_t i = 0; i < mean.size(); ++i) {
+      apart += std::pow(static_cast<double>(trainer.gradient()(i)) - mean[i], 2);
+      norm += mean[i] * mean[i];
+    }
+    CHECK(norm > 0);
+    CHECK(std::sqrt(apart / norm) <= 1e-6);
+  });
+}
+
+TEST_CASE("rings side by side follow the curve of one rank that sees all their windows") {
+  const std::vector<double> alone = mesh_curve(1, 1);
+  CHECK(alone.back() < alone.front() - 0.8);
+  CHECK(distance(alone, one_rank()) > tolerance);  // other windows
+  for (const auto& [replicas, ring] : {std::pair{1, 4}, {2, 2}, {4, 1}}) {
+    const double apart = distance(mesh_curve(replicas, ring), alone);
+    INFO(replicas << " rings of " << ring);
+    CHECK(apart <= tolerance);
+  }
+  CHECK_FALSE(distance(mesh_curve(2, 2, MeshFault::sums_over_ring_alone), alone) <= tolerance);
+  CHECK_FALSE(distance(mesh_curve(2, 2, MeshFault::same_windows), alone) <= tolerance);
 }

@@ -47,7 +47,8 @@ struct Undisturbed {
 
 TEST_CASE("a stopped run resumes to the same losses and the same weights, bit by bit") {
   for (const Words& ring : {Words{"--ranks", "1"}, Words{"--ranks", "3"}, Words{"--ranks", "4", "--sharding", "zigzag"},
-                            Words{"--ranks", "2", "--sharding", "contiguous", "--tied"}}) {
+                            Words{"--ranks", "2", "--sharding", "contiguous", "--tied"},
+                            Words{"--ranks", "4", "--data-parallel", "2", "--batch", "4"}}) {
     const Workplace place;
     const Undisturbed whole(place, ring);
     for (const char* first : {"1", "4", "8"}) {

@@ -1,4 +1,4 @@
-// A training over processes of which some are killed: the others go on from the last checkpoint, to the same numbers.
+// A training over processes: in rings side by side, and when some are killed and the others go on to the same numbers.
 #include <cstdlib>
 #define TRAIN_PROGRAM std::getenv("TRAIN_PROGRAM")
 #include "../../../examples/train_program.hpp"
@@ -71,7 +71,38 @@ int went_on_from(const std::string& output, int left) {
   return std::stoi(output.substr(at + resumed.size()));
 }
 
+/// The largest difference of two runs' losses, as a share of the second's. \throws what Catch2 does when steps are missing
+double distance(const std::vector<double>& a, const std::vector<double>& b) {
+  REQUIRE(a.size() == steps);
+  REQUIRE(b.size() == steps);
+  double largest = 0;
+  for (std::size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]) / b[i]);
+  return largest;
+}
+
 }  // namespace
+
+TEST_CASE("two rings of two processes train as one rank that sees all their windows") {
+  const Workplace place;
+  const ProcessResult mesh =
+      run_process(over_mpi(place, {"--data-parallel", "2", "--metrics", "mesh.jsonl"}), place.files.path());
+  INFO(mesh.output);
+  REQUIRE(mesh.status == 0);
+  CHECK_THAT(mesh.output, ContainsSubstring("ring: 4 ranks in 2 rings, "));
+  const Words one_rank{"--ranks", "1", "--context", "1601", "--steps", std::to_string(steps), "--metrics", "one.jsonl"};
+  const auto alone = [&](const char* batch) {
+    Words words = one_rank;
+    words.insert(words.end(), {"--batch", batch});
+    const ProcessResult result = place.run(words);
+    INFO(result.output);
+    REQUIRE(result.status == 0);
+    return read_losses(place.file("one.jsonl"));
+  };
+  const double apart = distance(read_losses(place.file("mesh.jsonl")), alone("2"));
+  CHECK(apart <= 1e-7);
+  CHECK(distance(read_losses(place.file("mesh.jsonl")), alone("1")) > 1e-3);
+  std::printf("losses at most %.1e apart\n", apart);
+}
 
 TEST_CASE("a run whose ranks are killed twice ends as an undisturbed one") {
   const Workplace place;
