@@ -44,6 +44,13 @@ class Recorder {
     }
   }
 
+  /// Forgets everything, and keeps the room.
+  void clear() {
+    events_.clear();
+    dropped_ = 0;
+    compute_ = wait_ = 0;
+  }
+
   const std::vector<Event>& events() const { return events_; }
   std::size_t dropped() const { return dropped_; }
   double compute_seconds() const { return compute_; }
