@@ -13,6 +13,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <span>
 #include <thread>
@@ -36,27 +37,72 @@ struct PacedTraffic {
 
 namespace paced_link {
 
-/// The state that a communicator and its transfers share.
-struct State {
-  Link link;
-  PacedTraffic traffic;
-  std::chrono::steady_clock::time_point free_at{};  ///< when the link has sent what it was given
+using Clock = std::chrono::steady_clock;
+
+/// What has been started of one exchange. Receives are started at once, a send when its time has come.
+template <Communicator Comm>
+struct Exchange {
+  using SegmentType = Segment<typename Comm::memory_space>;
+  using Inner = decltype(std::declval<Comm&>().exchange(std::declval<const typename Comm::execution_space&>(),
+                                                        std::span<const SegmentType>{}, Where{}));
+  struct Started {
+    Inner transfer;
+    std::size_t bytes;
+  };
+
+  Exchange(std::shared_ptr<Comm> on, const typename Comm::execution_space& after, Where place)
+      : comm(std::move(on)), exec(after), where(place) {}
+
+  void start(const SegmentType& slice) {
+    started.push_back({comm->exchange(exec, std::span{&slice, 1}, where), slice.bytes.size()});
+  }
+
+  std::shared_ptr<Comm> comm;
+  typename Comm::execution_space exec;
+  Where where;
+  std::vector<Started> started;
+  std::size_t unsent = 0;
+  std::size_t arrived = 0;
+  std::size_t moved = 0;
 };
 
-/// Sends a slice when the link would have brought it over: not before, and not unless it is asked, as a network card
+/// A rank's link, shared by its communicator, what is split off it, and all their transfers.
+template <Communicator Comm>
+struct State {
+  /// A slice that the link has not brought over yet.
+  struct Waiting {
+    Segment<typename Comm::memory_space> slice;
+    Clock::time_point due;
+    std::shared_ptr<Exchange<Comm>> exchange;
+  };
+
+  /// In the order in which exchanges were started, whichever of them is asked: none overtakes another.
+  void send_what_is_due() {
+    while (!waiting.empty() && waiting.front().due <= Clock::now()) {
+      const Waiting next = std::move(waiting.front());
+      waiting.pop_front();
+      --next.exchange->unsent;
+      next.exchange->start(next.slice);
+    }
+  }
+
+  Link link;
+  PacedTraffic traffic;
+  Clock::time_point free_at{};  ///< when the link has sent what it was given
+  std::deque<Waiting> waiting;
+};
+
+/// Sends a slice when the link would have brought it over: not before, and not unless the rank asks, as a network card
 /// without a driver's attention.
 template <Communicator Comm>
 class Transfer {
  public:
   using Exec = typename Comm::execution_space;
   using SegmentType = Segment<typename Comm::memory_space>;
-  using Inner =
-      decltype(std::declval<Comm&>().exchange(std::declval<const Exec&>(), std::span<const SegmentType>{}, Where{}));
-  using Clock = std::chrono::steady_clock;
 
-  Transfer(Comm& comm, std::shared_ptr<State> state, const Exec& exec, std::span<const SegmentType> segments,
-           Where where)
-      : comm_(&comm), state_(std::move(state)), exec_(exec), where_(where) {
+  Transfer(std::shared_ptr<Comm> comm, std::shared_ptr<State<Comm>> state, const Exec& exec,
+           std::span<const SegmentType> segments, Where where)
+      : state_(std::move(state)), exchange_(std::make_shared<Exchange<Comm>>(std::move(comm), exec, where)) {
     const auto begin = std::max(Clock::now(), state_->free_at);
     double seconds = state_->link.latency;
     for (const SegmentType& segment : segments) {
@@ -66,73 +112,65 @@ class Transfer {
         const SegmentType slice{segment.direction, segment.peer, Kokkos::subview(segment.bytes, std::pair{at, end})};
         state_->traffic.bytes += static_cast<std::int64_t>(end - at);
         if (segment.direction == Direction::receive) {
-          started_.push_back({start(slice), end - at});
+          exchange_->start(slice);
           continue;
         }
         seconds += static_cast<double>(end - at) / state_->link.bytes_per_second;
-        waiting_.push_back(
-            {slice, begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds))});
+        const auto due = begin + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+        ++exchange_->unsent;
+        state_->waiting.push_back({slice, due, exchange_});
+        state_->free_at = due;
       }
     }
-    if (!waiting_.empty()) state_->free_at = waiting_.back().due;
+  }
+  Transfer(Transfer&&) noexcept = default;
+  Transfer& operator=(Transfer&& other) noexcept {
+    const Transfer given_up = std::move(*this);
+    state_ = std::move(other.state_);
+    exchange_ = std::move(other.exchange_);
+    return *this;
+  }
+  /// Given up before it is done, it sends no more.
+  ~Transfer() {
+    if (exchange_ && exchange_->unsent > 0) {
+      std::erase_if(state_->waiting, [this](const auto& waiting) { return waiting.exchange == exchange_; });
+    }
   }
 
   bool test() {
-    send_what_is_due();
+    if (!exchange_) return true;
+    state_->send_what_is_due();
     // In order, so that a long transfer does not ask about all its slices each time.
-    while (arrived_ < started_.size() && started_[arrived_].transfer.test()) moved_ += started_[arrived_++].bytes;
-    return sent_ == waiting_.size() && arrived_ == started_.size();
+    auto& [comm, exec, where, started, unsent, arrived, moved] = *exchange_;
+    while (arrived < started.size() && started[arrived].transfer.test()) moved += started[arrived++].bytes;
+    return unsent == 0 && arrived == started.size();
   }
 
-  void wait() { order(exec_); }
+  void wait() {
+    if (exchange_) order(Exec(exchange_->exec));
+  }
 
   void order(const Exec& exec) {
-    if (finished_) return;
-    finished_ = true;
-    test();
-    state_->traffic.bytes_before_wait += static_cast<std::int64_t>(moved_);
-    while (sent_ < waiting_.size()) {
-      std::this_thread::sleep_until(std::min(waiting_[sent_].due, Clock::now() + std::chrono::microseconds(200)));
-      test();
+    if (!exchange_) return;
+    bool done = test();
+    state_->traffic.bytes_before_wait += static_cast<std::int64_t>(exchange_->moved);
+    // While the link has something to bring over, here or elsewhere: another rank may need it to answer.
+    for (; !done && !state_->waiting.empty(); done = test()) {
+      std::this_thread::sleep_until(
+          std::min(state_->waiting.front().due, Clock::now() + std::chrono::microseconds(200)));
     }
-    for (std::size_t i = 0; i < started_.size(); ++i) started_[i].transfer.order(exec);
+    for (auto& started : exchange_->started) started.transfer.order(exec);
+    exchange_.reset();
   }
 
  private:
-  struct Waiting {
-    SegmentType slice;
-    Clock::time_point due;
-  };
-  struct Started {
-    Inner transfer;
-    std::size_t bytes;
-  };
-
-  Inner start(const SegmentType& slice) { return comm_->exchange(exec_, std::span{&slice, 1}, where_); }
-
-  void send_what_is_due() {
-    while (sent_ < waiting_.size() && waiting_[sent_].due <= Clock::now()) {
-      const SegmentType& slice = waiting_[sent_++].slice;
-      started_.push_back({start(slice), slice.bytes.size()});
-    }
-  }
-
-  Comm* comm_;
-  std::shared_ptr<State> state_;
-  Exec exec_;
-  Where where_;
-  std::vector<Waiting> waiting_;
-  std::vector<Started> started_;
-  std::size_t sent_ = 0;
-  std::size_t arrived_ = 0;
-  std::size_t moved_ = 0;
-  bool finished_ = false;
+  std::shared_ptr<State<Comm>> state_;
+  std::shared_ptr<Exchange<Comm>> exchange_;
 };
 
 }  // namespace paced_link
 
-/// A communicator behind a link. Collectives are not paced. Of several exchanges between two ranks, the
-/// one that was started first has to be asked first, as the engine does: a later one would overtake it.
+/// A communicator behind a link. What is split off it shares the link. Collectives are not paced.
 template <Communicator Comm>
 class paced {
  public:
@@ -142,8 +180,7 @@ class paced {
   static constexpr bool moves_when_asked = true;
 
   /// \throws argument_error for a link that cannot be
-  paced(Comm comm, const Link& link)
-      : comm_(std::make_unique<Comm>(std::move(comm))), state_(std::make_shared<paced_link::State>()) {
+  paced(Comm comm, const Link& link) : paced(std::move(comm), std::make_shared<paced_link::State<Comm>>()) {
     if (!(link.latency >= 0) || !(link.bytes_per_second > 0) || link.slice_bytes < 1) {
       throw argument_error(detail::message("paced: a link of ", link.latency, " s, ", link.bytes_per_second,
                                            " bytes/s and slices of ", link.slice_bytes, " bytes"));
@@ -162,19 +199,22 @@ class paced {
   paced_link::Transfer<Comm> exchange(const execution_space& after, std::span<const Segment<memory_space>> segments,
                                       Where where = {}) {
     after.fence("rondo::send");
-    return {*comm_, state_, after, segments, where};
+    return {comm_, state_, after, segments, where};
   }
   void all_reduce(std::span<float> values, Reduction reduction) { comm_->all_reduce(values, reduction); }
   void all_reduce(std::span<double> values, Reduction reduction) { comm_->all_reduce(values, reduction); }
   void all_reduce(std::span<std::int64_t> values, Reduction reduction) { comm_->all_reduce(values, reduction); }
   void broadcast(std::span<std::byte> bytes, int root) { comm_->broadcast(bytes, root); }
   void barrier() { comm_->barrier(); }
-  paced split(int color, int key) { return {comm_->split(color, key), state_->link}; }
+  paced split(int color, int key) { return {comm_->split(color, key), state_}; }
   bool agree(bool ok) { return comm_->agree(ok); }
 
  private:
-  std::unique_ptr<Comm> comm_;
-  std::shared_ptr<paced_link::State> state_;
+  paced(Comm comm, std::shared_ptr<paced_link::State<Comm>> state)
+      : comm_(std::make_shared<Comm>(std::move(comm))), state_(std::move(state)) {}
+
+  std::shared_ptr<Comm> comm_;
+  std::shared_ptr<paced_link::State<Comm>> state_;
 };
 
 }  // namespace rondo
