@@ -51,7 +51,7 @@ class silent {
   rondo::Deadline deadline() const { return comm_.deadline(); }
   Started exchange(const execution_space& after, std::span<const Segment> segments, rondo::Where where = {}) {
     if (moving_) return Started(comm_.exchange(after, segments, where));
-    after.fence("rondo::send");
+    rondo::fence_queue(after, "rondo::send");
     return Started(std::nullopt);
   }
   void all_reduce(std::span<float> values, rondo::Reduction reduction) { comm_.all_reduce(values, reduction); }

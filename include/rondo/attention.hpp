@@ -29,7 +29,8 @@ namespace rondo {
 struct Options {
   std::int64_t chunk = 4096;    ///< tokens of a piece: what travels, and is kept of a visitor, at a time
   bool check_agreement = true;  ///< compare the ranks' arguments before every call (one small reduction)
-  /// Where messages move only when asked (MPI): how often that is done in a step, between parts of the rank's queries.
+  /// Where messages move only when asked (MPI) and the kernel cannot do that between its tiles (ReportsProgress): how
+  /// often it is done in a step, between parts of the rank's queries.
   int polls = 16;
   Recorder* recorder = nullptr;  ///< notes what this rank does when
   std::size_t budget = 0;        ///< refuse to allocate a workspace of more bytes; 0: no limit

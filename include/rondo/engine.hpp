@@ -9,6 +9,7 @@
 #include <rondo/engine/rank_memory.hpp>
 #include <rondo/engine/recorder.hpp>
 #include <rondo/engine/statistics.hpp>
+#include <rondo/engine/transfer_progress.hpp>
 #include <rondo/engine/workspace_bytes.hpp>
 #include <rondo/kernel/concept.hpp>
 #include <rondo/problem.hpp>
@@ -223,19 +224,25 @@ class Engine {
     marks.ended();
   }
 
-  /// for_own_runs, in parts of part_rows_ rows where the transfer has to be asked in between, or it would not move.
+  /// for_own_runs, asking the transfer now and then where it would not move otherwise: between the kernel's tiles if it
+  /// lets us, else between parts of part_rows_ rows.
   template <Transfer Started, class F>
   void for_own_parts(schedule::QueryShare share, const Messages& messages, Started& transfer, StepMarks& marks,
-                     const F& f) const {
-    if (moves_when_asked<Comm> && !messages.segments().empty()) {
+                     const F& f) {
+    if (!moves_when_asked<Comm> || messages.segments().empty()) {
+      for_own_runs(share, f);
+    } else if constexpr (ReportsProgress<Kernel>) {
+      TransferProgress progress(transfer, marks);
+      const ProgressScope scope(kernel_, progress);
+      for_own_runs(share, f);
+      progress.rethrow();
+    } else {
       for_own_runs(share, [&](const Run& queries, std::int64_t row) {
         for (std::int64_t at = 0; at < queries.count; at += part_rows_) {
           f(queries.part(at, std::min<std::int64_t>(part_rows_, queries.count - at)), row + at);
           if (transfer.test()) marks.moved();
         }
       });
-    } else {
-      for_own_runs(share, f);
     }
   }
 

@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <type_traits>
 
 namespace rondo {
 
@@ -75,6 +76,19 @@ concept Communicator =
       { comm.split(number, number) } -> std::same_as<C>;
       { comm.agree(ok) } -> std::same_as<bool>;
     };
+
+/// Returns when the work queued on an instance is done. Kokkos::Serial and Kokkos::OpenMP queue nothing: their calls
+/// return when the work is done, and their fence would wait for the very kernel in which a ProgressCallback asks.
+template <class Exec>
+void fence_queue(const Exec& exec, const char* name) {
+#ifdef KOKKOS_ENABLE_SERIAL
+  if constexpr (std::is_same_v<Exec, Kokkos::Serial>) return;
+#endif
+#ifdef KOKKOS_ENABLE_OPENMP
+  if constexpr (std::is_same_v<Exec, Kokkos::OpenMP>) return;
+#endif
+  exec.fence(name);
+}
 
 /// Whether started exchanges move only while `test` or `wait` is called, as MPI's do: such a communicator says so with
 /// `static constexpr bool moves_when_asked = true`, and the engine asks while it computes.

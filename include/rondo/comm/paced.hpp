@@ -198,7 +198,7 @@ class paced {
 
   paced_link::Transfer<Comm> exchange(const execution_space& after, std::span<const Segment<memory_space>> segments,
                                       Where where = {}) {
-    after.fence("rondo::send");
+    fence_queue(after, "rondo::send");
     return {comm_, state_, after, segments, where};
   }
   void all_reduce(std::span<float> values, Reduction reduction) { comm_->all_reduce(values, reduction); }

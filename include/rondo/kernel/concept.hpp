@@ -25,6 +25,23 @@ struct Phase {
   bool last = false;
 };
 
+/// What a kernel calls between tiles, from the thread that called it and from no other, so that messages move while it
+/// computes. False: the result is not wanted any more. It must not throw, nor use the instance that the kernel runs on.
+class ProgressCallback {
+ public:
+  ProgressCallback() = default;
+  /// Calls `f`, which has to outlive this.
+  template <class F>
+    requires(!std::same_as<F, ProgressCallback>)
+  explicit ProgressCallback(F& f) : call_([](void* context) { return (*static_cast<F*>(context))(); }), context_(&f) {}
+
+  bool operator()() const { return call_ == nullptr || call_(context_); }
+
+ private:
+  bool (*call_)(void*) = nullptr;
+  void* context_ = nullptr;
+};
+
 /// Bytes in a kernel's own format: what travels from rank to rank.
 template <class MemorySpace>
 using WireView = Kokkos::View<std::byte*, MemorySpace, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
@@ -64,6 +81,8 @@ struct KernelArguments {
 ///  - delta(exec, out, grad_out, delta): rowsum(grad_out ∘ out)
 ///  - fold_gradient(exec, problem, shape, q, grad_out, lse, delta, queries, wire, keys, grad_q, grad_k, grad_v): adds to
 ///    the three gradients; grad_k and grad_v are [batch, tokens of the piece, kv_heads, head_dim] in accumulate type
+///  - set_progress(callback), if it has it: fold and fold_gradient call that between tiles; once it has said false, they
+///    may leave the rest out
 template <class K>
 concept BlockKernel =
     std::copyable<K> && requires(const K& kernel, const detail::KernelArguments<K>& a, Pass pass, Phase phase) {
@@ -79,5 +98,9 @@ concept BlockKernel =
       kernel.fold_gradient(a.exec, a.problem, a.shape, a.tensor, a.tensor, a.const_rows, a.const_rows, a.run, a.wire,
                            a.run, a.sums, a.sums, a.sums, a.parameter_sums);
     };
+
+/// Whether a kernel lets messages move between its tiles.
+template <class K>
+concept ReportsProgress = requires(K& kernel, ProgressCallback progress) { kernel.set_progress(progress); };
 
 }  // namespace rondo

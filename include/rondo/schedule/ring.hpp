@@ -31,7 +31,8 @@ struct Step {
 ///
 /// Backward, keys and values go round again. The gradient of a visiting piece starts at hop 1 with that rank's part,
 /// follows one step behind the piece, is added to at every rank and goes home from hop N - 1 while the next piece is
-/// worked on. To hide the very last homecoming too, the last piece's own step keeps half of its queries for the end.
+/// worked on. To hide the very last homecoming too, the last step with a piece of its own keeps half of its queries for
+/// the end. That piece is the shard's first, the one which all queries see under a causal mask: both halves have work.
 class Ring {
  public:
   Ring(int rank, int ranks, std::int64_t pieces) : rank_(rank), ranks_(ranks), pieces_(pieces) {}
@@ -55,13 +56,13 @@ class Ring {
 
   Step backward(std::int64_t index) const {
     Step step = forward(index);
+    step.piece = pieces_ - 1 - step.piece;
     if (ranks_ == 1) return step;
-    const bool last_piece = step.piece + 1 == pieces_;
     if (step.hop == 0) {
       const bool trailing = index == forward_steps();
       if (trailing) {
-        step = Step{.piece = pieces_ - 1, .owner = rank_, .pack = true, .queries = QueryShare::second_half};
-      } else if (last_piece) {
+        step = Step{.piece = 0, .owner = rank_, .pack = true, .queries = QueryShare::second_half};
+      } else if (step.piece == 0) {
         step.queries = QueryShare::first_half;
       }
       if (index > 0) {

@@ -111,7 +111,7 @@ class in_process_communicator {
           detail::message("exchange of ", segments.size(), " segments: at most ", in_process::most_segments));
     }
     for (const auto& segment : segments) check_peer("exchange", segment.peer);
-    after.fence("rondo::send");
+    fence_queue(after, "rondo::send");
     in_process::Transfer<Exec> transfer(*hub_, members_, thread(), where);
     for (const auto& segment : segments) {
       const int peer = members_->threads[static_cast<std::size_t>(segment.peer)];

@@ -98,7 +98,7 @@ class mpi_communicator {
       exchange->messages[i].prepare(segments[i], staged_);
       exchange->messages[i].copy_out(after);
     }
-    after.fence("rondo::send");
+    fence_queue(after, "rondo::send");
     const int tag = mpi::Duplicate::tag(members().context, mpi::Kind::exchange);
     // Receives first: a message that finds its place needs no detour.
     for (const auto direction : {Direction::receive, Direction::send}) {

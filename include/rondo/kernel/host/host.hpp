@@ -33,6 +33,9 @@ class host_kernel {
   using memory_space = typename Exec::memory_space;
   static constexpr std::uint32_t wire_format = 0x100 * depth_step<T> + vector_bytes;
 
+  /// To be called between blocks of queries while fold and fold_gradient compute.
+  void set_progress(ProgressCallback progress) { progress_ = progress; }
+
   /// Bytes of scratch that each thread takes: forward and backward.
   static std::size_t scratch_bytes(Pass pass, const Shape& shape) {
     using P = Problem<>;
@@ -52,7 +55,7 @@ class host_kernel {
     const auto tokens = static_cast<std::int64_t>(k.extent(1));
     const WireLayout<T, A> layout(shape, pass, tokens);
     const std::int64_t items = layout.panels() * shape.batch * shape.kv_heads;
-    for_items("rondo::pack", exec, items, 0, [&](std::int64_t item, Scratch) {
+    for_items("rondo::pack", exec, items, 0, Progress({}), [&](std::int64_t item, Scratch) {
       const std::int64_t index = item % layout.panels();
       const int kv_head = static_cast<int>(item / layout.panels() % shape.kv_heads);
       const int b = static_cast<int>(item / layout.panels() / shape.kv_heads);
@@ -94,8 +97,9 @@ class host_kernel {
     const WireLayout<T, A> layout(shape, Pass::forward, keys.count);
     const int block_rows = query_block<A>(shape.head_dim);
     const std::int64_t blocks = (queries.count + block_rows - 1) / block_rows;
+    const Progress progress(progress_);
     // Under a causal mask the last queries have most to do: they go first, so that threads end together.
-    for_items("rondo::fold", exec, blocks * shape.batch * shape.heads, Block::scratch_bytes(shape),
+    for_items("rondo::fold", exec, blocks * shape.batch * shape.heads, Block::scratch_bytes(shape), progress,
               [&](std::int64_t item, Scratch scratch) {
                 const std::int64_t heads = std::int64_t{shape.batch} * shape.heads;
                 const std::int64_t row = (blocks - 1 - item / heads) * block_rows;
@@ -150,8 +154,9 @@ class host_kernel {
     const std::int64_t kv_heads = std::int64_t{shape.batch} * shape.kv_heads;
     const int group = shape.heads / shape.kv_heads;
     ItemSums<P> item_sums(problem, parameter_sums, key_blocks * kv_heads, group);
+    const Progress progress(progress_);
     OrderedRows order(exec.concurrency() > 1 ? kv_heads * group * query_blocks : 0);
-    for_items("rondo::gradient", exec, key_blocks * kv_heads, Block::scratch_bytes(shape),
+    for_items("rondo::gradient", exec, key_blocks * kv_heads, Block::scratch_bytes(shape), progress,
               [&](std::int64_t item, Scratch scratch) {
                 const std::int64_t key_block = item / kv_heads;
                 const int kv_head = static_cast<int>(item % kv_heads % shape.kv_heads);
@@ -169,6 +174,7 @@ class host_kernel {
                     const int head = kv_head * group + member;
                     if (block.sees(head, row, rows)) block.fold(head, row, grad_q);
                     order.done(turn, key_block);
+                    progress();
                   }
                 }
                 block.store(grad_k, grad_v);
@@ -187,13 +193,16 @@ class host_kernel {
     constexpr std::int64_t at_a_time = 64;
     const auto tokens = static_cast<std::int64_t>(x.extent(1));
     const std::int64_t blocks = (tokens + at_a_time - 1) / at_a_time;
-    for_items(name, exec, blocks * static_cast<std::int64_t>(x.extent(0)), 0, [&](std::int64_t item, Scratch) {
+    const std::int64_t items = blocks * static_cast<std::int64_t>(x.extent(0));
+    for_items(name, exec, items, 0, Progress({}), [&](std::int64_t item, Scratch) {
       const std::int64_t first = item % blocks * at_a_time;
       for (std::int64_t i = first; i < std::min(first + at_a_time, tokens); ++i) {
         for (int head = 0; head < static_cast<int>(x.extent(2)); ++head) f(static_cast<int>(item / blocks), i, head);
       }
     });
   }
+
+  ProgressCallback progress_;
 };
 
 static_assert(BlockKernel<host_kernel<float>> && BlockKernel<host_kernel<double>> &&

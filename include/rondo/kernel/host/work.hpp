@@ -2,6 +2,7 @@
 /// Handing out work to an instance's threads, each with memory of its own.
 #pragma once
 
+#include <rondo/kernel/concept.hpp>
 #include <rondo/kernel/host/vec.hpp>
 #include <rondo/problem.hpp>
 
@@ -38,10 +39,24 @@ class Scratch {
   std::byte* next_;
 };
 
+/// A progress callback for the one thread that may call it.
+class Progress {
+ public:
+  explicit Progress(ProgressCallback callback) : callback_(callback) {}
+
+  /// True, without asking, on other threads.
+  bool operator()() const { return std::this_thread::get_id() != caller_ || callback_(); }
+
+ private:
+  ProgressCallback callback_;
+  std::thread::id caller_ = std::this_thread::get_id();
+};
+
 /// Calls work(item, scratch) for items 0 ... items - 1. Threads take the next item when they are done with one, so items
-/// begin in order, and an item may wait for an earlier one.
+/// begin in order, and an item may wait for an earlier one. Once `progress` has said false, no item begins.
 template <class Exec, class Work>
-void for_items(const char* name, const Exec& exec, std::int64_t items, std::size_t scratch_bytes, const Work& work) {
+void for_items(const char* name, const Exec& exec, std::int64_t items, std::size_t scratch_bytes,
+               const Progress& progress, const Work& work) {
   if (items == 0) return;
   using Policy = Kokkos::TeamPolicy<Exec>;
   const auto workers = static_cast<int>(std::min<std::int64_t>(items, exec.concurrency()));
@@ -51,7 +66,10 @@ void for_items(const char* name, const Exec& exec, std::int64_t items, std::size
   policy.set_scratch_size(1, Kokkos::PerTeam(static_cast<int>(bytes)));
   Kokkos::parallel_for(name, policy, [&](const typename Policy::member_type& team) {
     auto* memory = static_cast<std::byte*>(team.team_scratch(1).get_shmem_aligned(scratch_bytes, 64));
-    for (std::int64_t item = next.fetch_add(1); item < items; item = next.fetch_add(1)) work(item, Scratch(memory));
+    for (std::int64_t item = next.fetch_add(1); item < items; item = next.fetch_add(1)) {
+      work(item, Scratch(memory));
+      if (!progress()) next.store(items);
+    }
   });
   exec.fence(name);
 }
