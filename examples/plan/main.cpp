@@ -5,6 +5,7 @@
 #include "plot.hpp"
 #include "published_tables.hpp"
 #include "report.hpp"
+#include "simulate.hpp"
 
 #include <cstdio>
 #include <cstdlib>
@@ -48,6 +49,7 @@ json run(const planner::Options& options) {
                 measured->inside.latency * 1e6);
   }
   const rondo::plan::Job job = planner::job_of(mine, measured);
+  if (options.simulate) return {{"simulation", planner::simulate_rings(job, options.simulation)}};
   const rondo::plan::Forecast forecast = rondo::plan::forecast(job);
   planner::print(forecast);
   return {{"plan", planner::to_json(forecast)}, {"curves", planner::curves(job)}};

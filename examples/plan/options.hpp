@@ -2,6 +2,8 @@
 /// The command line.
 #pragma once
 
+#include "simulate.hpp"
+
 #include <rondo/plan.hpp>
 
 #include <CLI/CLI.hpp>
@@ -28,6 +30,8 @@ struct Options {
   std::string recompute = "layers";
   bool published = false;
   bool measure = false;
+  bool simulate = false;
+  SimulationOptions simulation;
   std::filesystem::path json;
   std::filesystem::path plot;
 };
@@ -71,6 +75,11 @@ inline void declare(CLI::App& app, Options& options) {
   app.add_option("--short-context", job.short_context, "Context that costs are compared with")->group("Run");
   app.add_flag("--published", options.published, "The papers' figures beside those of the formulas");
   app.add_flag("--measure", options.measure, "Fit this machine by a short benchmark and plan for it");
+  app.add_flag("--simulate", options.simulate, "Simulate attention on 8 ranks and more, step by step");
+  app.add_option("--tokens-per-rank", options.simulation.tokens_per_rank, "Of the simulation")->group("Simulation");
+  app.add_option("--most-ranks", options.simulation.most_ranks, "Of the simulation")->group("Simulation");
+  app.add_option("--slow-rank", options.simulation.slow_rank, "What one slow rank takes of the others' time")
+      ->group("Simulation");
   app.add_option("--json", options.json, "Write everything to this file too");
   app.add_option("--plot", options.plot, "Draw it as a PNG");
 }
@@ -120,7 +129,17 @@ inline rondo::plan::Job job_of(const Options& options, const std::optional<rondo
   job.setting.type = plan::precision(options.type);
   job.setting.recompute = plan::recompute(options.recompute);
   job.sight = sight_of(options.mask, options.sharding);
-  return job.checked();
+  const SimulationOptions& simulation = options.simulation;
+  if (options.simulate &&
+      (simulation.tokens_per_rank < 1 || simulation.most_ranks < 8 || !(simulation.slow_rank >= 1))) {
+    throw rondo::argument_error(rondo::detail::message(
+        "--simulate: ", simulation.tokens_per_rank, " tokens a rank, ", simulation.most_ranks,
+        " ranks, a slow rank of ", simulation.slow_rank, ": at least 1 token, 8 ranks and 1 are needed"));
+  }
+  plan::Job even = job;
+  even.sight.even = even.sight.even || options.simulate;  // the simulator knows windows on contiguous shards
+  job.setting.model = even.checked().setting.model;
+  return job;
 }
 
 }  // namespace planner

@@ -56,6 +56,21 @@ def draw_published(data):
     return figure
 
 
+def draw_simulation(data):
+    """Efficiency of the ring over ranks."""
+    simulation = data["simulation"]
+    figure, both = plt.subplots(1, 2, figsize=(11, 4), sharey=True, constrained_layout=True)
+    figure.suptitle(f"Attention of {simulation['model']} on {simulation['machine']}, {simulation['tokens_per_rank']} tokens a rank, simulated")
+    for axes, name in zip(both, ("forward", "backward")):
+        for line in simulation["lines"]:
+            axes.plot([p["ranks"] for p in line["points"]], [100 * p[name]["efficiency"] for p in line["points"]], marker="o", label=line["name"])
+        axes.set(title=name, xlabel="ranks", ylim=(0, 102))
+        thousands(axes)
+    both[0].set_ylabel("efficiency, %")
+    both[0].legend(loc="lower left")
+    return figure
+
+
 def main():
     if len(sys.argv) != 3:
         raise SystemExit(__doc__)
@@ -63,7 +78,7 @@ def main():
         data = json.loads(pathlib.Path(sys.argv[1]).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SystemExit(f"{sys.argv[1]} cannot be read: {error}")
-    drawers = {"plan": draw_plan, "published": draw_published}
+    drawers = {"plan": draw_plan, "published": draw_published, "simulation": draw_simulation}
     for key, drawer in drawers.items():
         if key in data:
             drawer(data).savefig(sys.argv[2], dpi=120)

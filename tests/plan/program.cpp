@@ -76,6 +76,23 @@ TEST_CASE("the published figures stand beside ours") {
   for (const json& row : tables.at("utilisations")) CHECK(row.at("exposed_share") == 0);
 }
 
+TEST_CASE("rings are simulated, with nodes and with a slow rank") {
+  const json simulation = planned({"--simulate", "--machine", "H100", "--model", "llama3-8b", "--tokens-per-rank",
+                                   "4096", "--most-ranks", "64", "--slow-rank", "2"})
+                              .at("simulation");
+  const json& lines = simulation.at("lines");
+  REQUIRE(lines.size() == 3);
+  const auto efficiency = [&](std::size_t line, std::size_t size) {
+    CHECK(lines[line].at("points").size() == 2);
+    return lines[line].at("points")[size].at("forward").at("efficiency").get<double>();
+  };
+  // 8 ranks are one node; with 64, pieces of 16 MiB wait for links between nodes: 345 us behind 277 us of computing.
+  CHECK(efficiency(0, 1) == Approx(1).epsilon(0.01));
+  CHECK(efficiency(1, 0) == Approx(efficiency(0, 0)));
+  CHECK(efficiency(1, 1) == Approx(277.0 / 345).epsilon(0.02));
+  CHECK(efficiency(2, 0) == Approx(0.5).epsilon(0.02));
+}
+
 TEST_CASE("this machine is measured") {
   const json machine = planned({"--measure", "--model", "7B", "--layers", "1", "--dim", "256", "--heads", "4", "--ffn",
                                 "512", "--vocabulary", "1000", "--ranks", "2", "--type", "float"})
@@ -97,6 +114,8 @@ TEST_CASE("what makes no sense is refused, with what would") {
       {{"--ranks", "0"}, "ranks is 0, it must be at least 1"},
       {{"--type", "int"}, "there is no type int; there are float, bfloat16, float16"},
       {{"--mask", "document:100", "--sharding", "contiguous"}, "simulate them"},
+      {{"--simulate", "--most-ranks", "3"}, "--simulate: 8192 tokens a rank, 3 ranks"},
+      {{"--simulate", "--mask", "document:100"}, "--simulate: documents are not simulated"},
       {{"--json", "no/such/place.json"}, "no/such/place.json cannot be written"}};
   for (const auto& [options, reason] : refusals) {
     const TemporaryDirectory place;
@@ -108,7 +127,7 @@ TEST_CASE("what makes no sense is refused, with what would") {
 }
 
 TEST_CASE("plans and tables are drawn, where there is Python with matplotlib") {
-  for (const std::vector<std::string>& what : {std::vector<std::string>{}, {"--published"}}) {
+  for (const std::vector<std::string>& what : {std::vector<std::string>{}, {"--published"}, {"--simulate", "--most-ranks", "64"}}) {
     const TemporaryDirectory place;
     std::vector<std::string> options = what;
     options.insert(options.end(), {"--plot", "a picture.png"});
