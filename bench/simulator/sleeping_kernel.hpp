@@ -40,15 +40,16 @@ class sleeping_kernel {
             const rondo::SoftmaxState<float, memory_space>&, rondo::Phase) const {
     sleep(forward_ * static_cast<double>(problem.mask.work(0, 0, queries, keys)));
   }
-  void finish(const execution_space&, const rondo::SoftmaxState<float, memory_space>&, const Tensor<float, 4>&,
-              const Tensor<float, 3>&) const {}
+  template <rondo::ProblemType P>
+  void finish(const execution_space&, const P&, const rondo::SoftmaxState<float, memory_space>&,
+              const Tensor<float, 4>&, const Tensor<float, 3>&) const {}
   void delta(const execution_space&, const Tensor<const float, 4>&, const Tensor<const float, 4>&,
              const Tensor<float, 3>&) const {}
   template <rondo::ProblemType P>
   void fold_gradient(const execution_space&, const P& problem, const rondo::Shape&, const Tensor<const float, 4>&,
                      const Tensor<const float, 4>&, const Tensor<const float, 3>&, const Tensor<const float, 3>&,
                      const rondo::Run& queries, const Wire&, const rondo::Run& keys, const Tensor<float, 4>&,
-                     const Tensor<float, 4>&, const Tensor<float, 4>&) const {
+                     const Tensor<float, 4>&, const Tensor<float, 4>&, double* /*parameter_sums*/) const {
     sleep(backward_ * static_cast<double>(problem.mask.work(0, 0, queries, keys)));
   }
 

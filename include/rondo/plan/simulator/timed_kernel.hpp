@@ -49,7 +49,8 @@ class timed_kernel {
             Phase) const {
     compute(problem, queries, keys, time_.forward_pair_seconds);
   }
-  void finish(const execution_space&, const SoftmaxState<A, memory_space>&, const Tensor<T, 4, memory_space>&,
+  template <ProblemType P>
+  void finish(const execution_space&, const P&, const SoftmaxState<A, memory_space>&, const Tensor<T, 4, memory_space>&,
               const Tensor<A, 3, memory_space>&) const {}
   void delta(const execution_space&, const Tensor<const T, 4, memory_space>&, const Tensor<const T, 4, memory_space>&,
              const Tensor<A, 3, memory_space>&) const {}
@@ -58,7 +59,7 @@ class timed_kernel {
                      const Tensor<const T, 4, memory_space>&, const Tensor<const A, 3, memory_space>&,
                      const Tensor<const A, 3, memory_space>&, const Run& queries, const WireView<memory_space>&,
                      const Run& keys, const Tensor<A, 4, memory_space>&, const Tensor<A, 4, memory_space>&,
-                     const Tensor<A, 4, memory_space>&) const {
+                     const Tensor<A, 4, memory_space>&, double* /*parameter_sums*/) const {
     compute(problem, queries, keys, time_.backward_pair_seconds);
   }
 
