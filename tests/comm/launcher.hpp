@@ -65,10 +65,13 @@ using SegmentOf = rondo::Segment<typename std::remove_cvref_t<Comm>::memory_spac
 template <class Comm>
 using BytesOf = typename SegmentOf<Comm>::Bytes;
 
-/// Memory of a communicator's space for `count` values of T.
+/// Memory of a communicator's space for `count` values of T, filled with what no message holds: memory that an earlier
+/// message had lain in might show that one.
 template <class T, class Comm>
 BytesOf<Comm> room(const Comm&, std::size_t count) {
-  return BytesOf<Comm>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "room"), count * sizeof(T));
+  const BytesOf<Comm> bytes(Kokkos::view_alloc(Kokkos::WithoutInitializing, "room"), count * sizeof(T));
+  Kokkos::deep_copy(bytes, std::byte{0xa5});
+  return bytes;
 }
 
 /// Values in memory of a communicator's space.

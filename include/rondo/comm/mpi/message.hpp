@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -47,12 +48,19 @@ class Message {
   void copy_out(const Exec& exec) {
     if (staged_ && direction() == Direction::send && size() > 0) Kokkos::deep_copy(exec, staged(), segment_.bytes);
   }
-  /// Queues the copy of what has arrived in host memory. \return whether there is one
+  /// Has it arrived in host memory only?
+  bool is_in_stage() const { return staged_ && direction() == Direction::receive && size() > 0; }
+  /// Copies it to its place, once.
   template <class Exec>
-  bool copy_in(const Exec& exec) {
-    const bool is_needed = staged_ && direction() == Direction::receive && size() > 0;
-    if (is_needed) Kokkos::deep_copy(exec, segment_.bytes, staged());
-    return is_needed;
+  void copy_in() {
+    if constexpr (Kokkos::SpaceAccessibility<Kokkos::HostSpace, MemorySpace>::accessible) {
+      std::memcpy(segment_.bytes.data(), stage_.data(), size());  // a kernel may be asking, which can start no other
+    } else {
+      const Exec exec{};
+      Kokkos::deep_copy(exec, segment_.bytes, staged());
+      exec.fence("rondo::stage");  // the host copy is used again
+    }
+    staged_ = false;
   }
 
   /// Starts all slices. A message without bytes is one slice without bytes.

@@ -73,7 +73,7 @@ class Transfer {
     }
   }
 
-  /// Makes progress. True when everything has left and arrived. Never blocks.
+  /// Makes progress. True when everything has left, and arrived where it belongs.
   bool test() {
     if (!exchange_) return true;
     bool done = true;
@@ -81,7 +81,11 @@ class Transfer {
       message.progress();
       done = done && message.is_done();
     }
-    return done;
+    if (!done) return false;
+    for (auto& message : exchange_->started()) {
+      if (message.is_in_stage()) message.template copy_in<Exec>();
+    }
+    return true;
   }
 
   /// \throws timeout_error, peer_failed; agreement_error on a receiver that has another size in mind than its sender,
@@ -89,12 +93,9 @@ class Transfer {
   void wait() { order(Exec{}); }
 
   /// Later work on `exec` runs after arrival: the host waits.
-  void order(const Exec& exec) {
+  void order(const Exec& /*exec*/) {
     if (!exchange_) return;
     finish();
-    bool staged = false;
-    for (auto& message : exchange_->started()) staged = message.copy_in(exec) || staged;
-    if (staged) exec.fence("rondo::stage");  // the host copies are used again
     shared_->give_back(std::move(exchange_));
   }
 
