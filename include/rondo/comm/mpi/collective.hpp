@@ -114,7 +114,7 @@ class Collective {
       for (std::size_t rank = 0; rank < ranks; ++rank) {
         const std::byte* from = rank == me ? mine_.data() : letters_.in(rank).bytes().data();
         if (rank == 0) {
-          std::memcpy(sums.data(), from, sums.size_bytes());
+          std::copy_n(from, sums.size_bytes(), std::as_writable_bytes(sums).begin());
         } else {
           detail::combine(sums.data(), reinterpret_cast<const T*>(from), sums.size(), reduction);
         }
