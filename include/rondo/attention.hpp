@@ -11,7 +11,7 @@
 #include <rondo/kernel/default.hpp>
 #include <rondo/overlap.hpp>
 #include <rondo/problem.hpp>
-#include <rondo/sharding/concept.hpp>
+#include <rondo/sharding/cross.hpp>
 #include <rondo/sharding/shard_table.hpp>
 #include <rondo/tensor.hpp>
 
@@ -21,6 +21,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <string>
 
 namespace rondo {
@@ -53,7 +54,7 @@ struct Support {
 /// Every call throws, besides what it says itself: agreement_error when ranks differ in shape, type, sharding, chunk or
 /// problem; peer_failed when another rank failed or refused its arguments; timeout_error when one does not answer.
 /// After an exception the outputs are unspecified. Calls return when the outputs are complete.
-template <Communicator Comm, Sharding ShardingT,
+template <Communicator Comm, AttentionSharding ShardingT,
           BlockKernel Kernel = default_kernel<float, typename Comm::execution_space>>
 class RingAttention {
  public:
@@ -77,10 +78,14 @@ class RingAttention {
         engine_(agreed_engine(comm, shape, sharding, kernel, options, check_agreement_)) {}
 
   const Shape& shape() const { return engine_.shape(); }
-  /// Which tokens each rank holds.
-  const ShardTable& shards() const { return engine_.table(); }
+  /// Which tokens each rank holds; of cross attention, which queries.
+  const ShardTable& shards() const { return engine_.queries(); }
+  /// Which keys and values each rank holds.
+  const ShardTable& key_shards() const { return engine_.keys(); }
   /// Number of tokens this rank holds: the extent of its tensors' sequence axis.
   std::int64_t tokens() const { return engine_.tokens(); }
+  /// The same of k, v and their gradients: another number only in cross attention.
+  std::int64_t key_tokens() const { return engine_.key_tokens(); }
   /// Tokens of a piece: the option, or the longest run if that is shorter.
   std::int64_t chunk() const { return engine_.chunk(); }
   /// Bytes of this rank's workspace. Depends on this rank's tokens and the chunk, not on the number of ranks.
@@ -174,7 +179,7 @@ class RingAttention {
   /// The problem with its scale filled in, after its mask has seen what it is used with.
   template <ProblemType P>
   P checked(const P& problem) const {
-    detail::check_policy(problem.mask, shape().batch, shards().total_tokens(), shards().total_tokens());
+    detail::check_policy(problem.mask, shape().batch, shards().total_tokens(), key_shards().total_tokens());
     return problem.resolved(shape());
   }
 
@@ -192,7 +197,8 @@ class RingAttention {
   static Engine agreed_engine(Comm& comm, const Shape& shape, const ShardingT& sharding, const Kernel& kernel,
                               const Options& options, bool check_agreement) {
     Shape checked;
-    ShardTable table;
+    auto queries = std::make_shared<const ShardTable>();
+    auto keys = queries;
     const std::exception_ptr refusal = refusal_of([&] {
       checked = shape.checked();
       if (options.chunk < 1) {
@@ -201,9 +207,11 @@ class RingAttention {
       if (options.polls < 1) {
         throw argument_error(detail::message("options: polls is ", options.polls, ", it must be at least 1"));
       }
-      table = ShardTable(sharding, comm.size());
-      const std::int64_t piece = detail::piece_tokens(table, options.chunk);
-      detail::check_budget(detail::rank_layout(kernel, checked, table.tokens(comm.rank()), piece).bytes, options.budget,
+      queries = std::make_shared<const ShardTable>(detail::query_table(sharding, comm.size()));
+      keys = queries;
+      if (detail::is_cross<ShardingT>) keys = std::make_shared<const ShardTable>(detail::key_table(sharding, comm.size()));
+      const std::int64_t piece = detail::piece_tokens(*keys, options.chunk);
+      detail::check_budget(detail::rank_layout(kernel, checked, queries->tokens(comm.rank()), piece).bytes, options.budget,
                            comm.rank());
     });
     if (check_agreement) {
@@ -214,12 +222,17 @@ class RingAttention {
                      detail::Field{"storage type (bits, 17 for float16)", precision_traits<value_type>::code},
                      detail::Field{"kernel wire format", Kernel::wire_format},
                      detail::Field{"kind of sharding", ShardingT::code},
-                     detail::Field{"total tokens", sharding.total_tokens()}, detail::Field{"chunk", options.chunk}},
+                     detail::Field{"total tokens", queries->total_tokens()},
+                     detail::Field{"total keys", keys->total_tokens()},
+                     detail::Field{"shards (a number over all runs)",
+                                   detail::mixed(queries->fingerprint(), keys->fingerprint())},
+                     detail::Field{"chunk", options.chunk}},
           refusal);
     } else if (refusal) {
       std::rethrow_exception(refusal);
     }
-    return Engine(comm, kernel, checked, std::move(table), options.chunk, options.polls, options.recorder);
+    return Engine(comm, kernel, checked, std::move(queries), std::move(keys), options.chunk, options.polls,
+                  options.recorder);
   }
 
   template <ProblemType P, class Check>
@@ -263,7 +276,7 @@ class RingAttention {
   template <class View>
   void check_keys(const char* name, const View& x) const {
     detail::check_extents(name, "[batch, sequence, kv_heads, head_dim]", x,
-                          {shape().batch, tokens(), shape().kv_heads, shape().head_dim});
+                          {shape().batch, key_tokens(), shape().kv_heads, shape().head_dim});
   }
   template <class View>
   void check_rows(const char* name, const View& x) const {

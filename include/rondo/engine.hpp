@@ -13,7 +13,9 @@
 #include <rondo/engine/workspace_bytes.hpp>
 #include <rondo/kernel/concept.hpp>
 #include <rondo/problem.hpp>
+#include <rondo/schedule/needs.hpp>
 #include <rondo/schedule/ring.hpp>
+#include <rondo/schedule/skipping_ring.hpp>
 #include <rondo/sharding/shard_table.hpp>
 #include <rondo/tensor.hpp>
 
@@ -24,6 +26,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <utility>
 
@@ -39,22 +42,25 @@ class Engine {
   using Space = typename Memory::Space;
   using Exec = typename Kernel::execution_space;
 
-  Engine(Comm& comm, const Kernel& kernel, const Shape& shape, ShardTable table, std::int64_t chunk, int polls = 16,
-         Recorder* recorder = nullptr)
+  Engine(Comm& comm, const Kernel& kernel, const Shape& shape, std::shared_ptr<const ShardTable> queries,
+         std::shared_ptr<const ShardTable> keys, std::int64_t chunk, int polls = 16, Recorder* recorder = nullptr)
       : comm_(&comm),
         kernel_(kernel),
         shape_(shape),
-        table_(std::move(table)),
-        chunk_(piece_tokens(table_, chunk)),
-        ring_(comm.rank(), comm.size(), table_.most_pieces(chunk_)),
+        queries_(std::move(queries)),
+        keys_(std::move(keys)),
+        chunk_(piece_tokens(*keys_, chunk)),
+        ring_(comm.rank(), comm.size(), keys_->most_pieces(chunk_)),
         memory_(kernel, shape, tokens(), chunk_),
         part_rows_(std::max<std::int64_t>(1, (tokens() + rows_step * polls - 1) / (rows_step * polls)) * rows_step),
         recorder_(recorder) {}
 
   Comm& comm() const { return *comm_; }
   const Shape& shape() const { return shape_; }
-  const ShardTable& table() const { return table_; }
-  std::int64_t tokens() const { return table_.tokens(comm_->rank()); }
+  const ShardTable& queries() const { return *queries_; }
+  const ShardTable& keys() const { return *keys_; }
+  std::int64_t tokens() const { return queries_->tokens(comm_->rank()); }
+  std::int64_t key_tokens() const { return keys_->tokens(comm_->rank()); }
   std::int64_t chunk() const { return chunk_; }
   const WorkspaceBytes& workspace() const { return memory_.bytes(); }
   const Statistics& statistics() const { return statistics_; }
@@ -67,18 +73,21 @@ class Engine {
     const Kokkos::Profiling::ScopedRegion region("rondo::forward");
     ++statistics_.calls;
     const SoftmaxState<A, Space> state = memory_.state(out, lse);
-    for (std::int64_t index = 0; index < ring_.forward_steps(); ++index) {
-      const schedule::Step step = ring_.forward(index);
+    const bool skips = update_schedule(problem);
+    const std::int64_t steps = skips ? skipping_.forward_steps() : ring_.forward_steps();
+    if (skips || steps == 0) make_empty(exec, state);  // not every row is computed with in the first step
+    for (std::int64_t index = 0; index < steps; ++index) {
+      const schedule::Step step = skips ? skipping_.forward(index) : ring_.forward(index);
       const Piece piece = piece_of(step.owner, step.piece);
       pack_own(exec, Pass::forward, index, step, piece, k, v);
       Messages messages;
       add_blocks(messages, Pass::forward, index, step, piece);
       StepMarks marks(recorder_, "forward", step.hop);
       auto transfer = start(exec, messages, {"forward", step.hop}, marks);
-      for_own_parts(step.queries, messages, transfer, marks, [&](const Run& queries, std::int64_t row) {
+      for_own_parts(step, messages, transfer, marks, [&](const Run& queries, std::int64_t row) {
         kernel_.fold(exec, problem, shape_, token_rows(q, row, queries.count), queries,
                      memory_.wire(Pass::forward, index, piece), piece.tokens, state.rows(row, queries.count),
-                     Phase{index == 0, index + 1 == ring_.forward_steps()});
+                     Phase{index == 0 && !skips, index + 1 == steps});
       });
       finish(exec, transfer, marks);
     }
@@ -106,16 +115,18 @@ class Engine {
     auto [own, partial, leaving, arriving] = memory_.gradient_places();
     Piece own_piece;
     Piece leaving_piece;
-    for (std::int64_t index = 0; index < ring_.backward_steps(); ++index) {
-      const schedule::Step step = ring_.backward(index);
+    const bool skips = update_schedule(problem);
+    const std::int64_t steps = skips ? skipping_.backward_steps() : ring_.backward_steps();
+    for (std::int64_t index = 0; index < steps; ++index) {
+      const schedule::Step step = skips ? skipping_.backward(index) : ring_.backward(index);
       const Piece piece = piece_of(step.owner, step.piece);
       const Piece arriving_piece = step.arrival == GradientArrival::home ? own_piece : piece;
       pack_own(exec, Pass::backward, index, step, piece, k, v);
       Messages messages;
       add_blocks(messages, Pass::backward, index, step, piece);
-      if (step.send_gradient) messages.send(ring_.next(), memory_.gradient_message(leaving, leaving_piece));
+      if (step.gradient_to >= 0) messages.send(step.gradient_to, memory_.gradient_message(leaving, leaving_piece));
       if (step.arrival != GradientArrival::none) {
-        messages.receive(ring_.previous(), memory_.gradient_message(arriving, arriving_piece));
+        messages.receive(step.gradient_from, memory_.gradient_message(arriving, arriving_piece));
       }
       StepMarks marks(recorder_, "backward", step.hop);
       auto transfer = start(exec, messages, {"backward", step.hop}, marks);
@@ -123,8 +134,8 @@ class Engine {
       // The second half of the queries adds to the own piece's gradient; every other step starts a new one.
       const bool resumed = step.queries == schedule::QueryShare::second_half;
       const auto sums = memory_.gradient(resumed ? own : partial, piece);
-      if (!resumed) zero(exec, sums);
-      for_own_parts(step.queries, messages, transfer, marks, [&](const Run& queries, std::int64_t row) {
+      if (!resumed && step.computes) zero(exec, sums);
+      for_own_parts(step, messages, transfer, marks, [&](const Run& queries, std::int64_t row) {
         kernel_.fold_gradient(exec, problem, shape_, token_rows(q, row, queries.count),
                               token_rows(grad_out, row, queries.count), token_columns(lse, row, queries.count),
                               token_columns(delta, row, queries.count), queries,
@@ -135,8 +146,8 @@ class Engine {
 
       if (step.arrival == GradientArrival::home) {
         add(exec, memory_.gradient(own, own_piece), memory_.gradient(arriving, own_piece));
-        store(exec, memory_.gradient(own, own_piece), own_piece, grad_k, grad_v);
       }
+      if (step.completes) store(exec, memory_.gradient(own, own_piece), own_piece, grad_k, grad_v);
       if (step.hop == 0) {
         if (!resumed) std::swap(own, partial);
         own_piece = piece;
@@ -176,7 +187,14 @@ class Engine {
     std::size_t count_ = 0;
   };
 
-  Piece piece_of(int owner, std::int64_t index) const { return table_.piece(owner, index, chunk_); }
+  /// Works out what a mask leaves out. \return whether the ring that skips it is used
+  template <ProblemType P>
+  bool update_schedule(const P& problem) {
+    skipping_.update(comm_->rank(), *queries_, *keys_, problem.mask, shape_.batch, shape_.heads, chunk_);
+    return !skipping_.needs().all();
+  }
+
+  Piece piece_of(int owner, std::int64_t index) const { return keys_->piece(owner, index, chunk_); }
 
   void pack_own(const Exec& exec, Pass pass, std::int64_t index, const schedule::Step& step, const Piece& piece,
                 const Tensor<const T, 4, Space>& k, const Tensor<const T, 4, Space>& v) const {
@@ -185,13 +203,13 @@ class Engine {
                  token_rows(v, piece.row, piece.tokens.count), memory_.wire(pass, index, piece));
   }
 
-  /// The piece held goes to the next rank; what the previous rank holds arrives in the other slot.
+  /// The piece held goes to a neighbour; what the other one holds arrives in the other slot.
   void add_blocks(Messages& messages, Pass pass, std::int64_t index, const schedule::Step& step,
                   const Piece& piece) const {
-    if (!step.pass_on) return;
-    const Piece incoming = piece_of((step.owner + comm_->size() - 1) % comm_->size(), step.piece);
-    messages.send(ring_.next(), memory_.wire_message(pass, index, piece));
-    messages.receive(ring_.previous(), memory_.wire_message(pass, index + 1, incoming));
+    if (step.send_to >= 0) messages.send(step.send_to, memory_.wire_message(pass, index, piece));
+    if (step.receive_from < 0) return;
+    const Piece incoming = piece_of(step.incoming_owner, step.piece);
+    messages.receive(step.receive_from, memory_.wire_message(pass, index + 1, incoming));
   }
 
   Transfer auto start(const Exec& exec, const Messages& messages, Where where, StepMarks& marks) {
@@ -227,17 +245,18 @@ class Engine {
   /// for_own_runs, asking the transfer now and then where it would not move otherwise: between the kernel's tiles if it
   /// lets us, else between parts of part_rows_ rows.
   template <Transfer Started, class F>
-  void for_own_parts(schedule::QueryShare share, const Messages& messages, Started& transfer, StepMarks& marks,
+  void for_own_parts(const schedule::Step& step, const Messages& messages, Started& transfer, StepMarks& marks,
                      const F& f) {
+    if (!step.computes) return;
     if (!moves_when_asked<Comm> || messages.segments().empty()) {
-      for_own_runs(share, f);
+      for_own_runs(step.queries, f);
     } else if constexpr (ReportsProgress<Kernel>) {
       TransferProgress progress(transfer, marks);
       const ProgressScope scope(kernel_, progress);
-      for_own_runs(share, f);
+      for_own_runs(step.queries, f);
       progress.rethrow();
     } else {
-      for_own_runs(share, [&](const Run& queries, std::int64_t row) {
+      for_own_runs(step.queries, [&](const Run& queries, std::int64_t row) {
         for (std::int64_t at = 0; at < queries.count; at += part_rows_) {
           f(queries.part(at, std::min<std::int64_t>(part_rows_, queries.count - at)), row + at);
           if (transfer.test()) marks.moved();
@@ -253,7 +272,7 @@ class Engine {
     const std::int64_t begin = share == schedule::QueryShare::second_half ? half : 0;
     const std::int64_t end = share == schedule::QueryShare::first_half ? half : tokens();
     std::int64_t row = 0;
-    for (const Run& run : table_.runs(comm_->rank())) {
+    for (const Run& run : queries_->runs(comm_->rank())) {
       const std::int64_t from = std::max(begin, row);
       const std::int64_t to = std::min(end, row + run.count);
       if (from < to) f(run.part(from - row, to - from), from);
@@ -270,9 +289,11 @@ class Engine {
   Comm* comm_;
   Kernel kernel_;
   Shape shape_;
-  ShardTable table_;
+  std::shared_ptr<const ShardTable> queries_;
+  std::shared_ptr<const ShardTable> keys_;  ///< the same table, unless it is cross attention
   std::int64_t chunk_;
   schedule::Ring ring_;
+  schedule::SkippingRing skipping_;
   Memory memory_;
   ParameterSums<Exec> parameters_;
   std::int64_t part_rows_;

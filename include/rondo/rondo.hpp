@@ -16,13 +16,17 @@
 #include <rondo/mask/pairs.hpp>
 #include <rondo/mask/prefix.hpp>
 #include <rondo/mask/window.hpp>
+#include <rondo/merge.hpp>
 #include <rondo/problem.hpp>
 #include <rondo/score/alibi.hpp>
 #include <rondo/score/derivative.hpp>
 #include <rondo/score/relative_bias.hpp>
 #include <rondo/score/softcap.hpp>
 #include <rondo/score/softcap_alibi.hpp>
+#include <rondo/schedule/work.hpp>
+#include <rondo/sharding/balanced.hpp>
 #include <rondo/sharding/contiguous.hpp>
+#include <rondo/sharding/cross.hpp>
 #include <rondo/sharding/shard.hpp>
 #include <rondo/sharding/striped.hpp>
 #include <rondo/sharding/zigzag.hpp>

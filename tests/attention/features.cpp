@@ -108,4 +108,42 @@ TEST_CASE("the portable kernel gives the same features") {
   check_features<portable_kernel<float>>({{1, Layout::contiguous, 4096}, {3, Layout::striped, 11}});
 }
 
+TEST_CASE("a feature that is a little different breaks the promise") {
+  Masked mask;
+  mask &= causal{};
+  const Named right{"right", {2, 4}, 1, true, {0.2, 99}};
+  Learned<float> learned(right.bias, right.sinks);
+  const auto problem = learned.problem(mask, right.score, right.drop);
+  const auto in = random_inputs<float>(sequence);
+  std::vector<Learned<float>> own(3, learned);
+  Results<double> results = empty_results<double>(sequence);
+  in_process_group<>(3).run([&](auto& comm) {
+    auto& mine = own[static_cast<std::size_t>(comm.rank())];
+    const auto given = mine.problem(mask, right.score, right.drop);
+    ring_rank(comm, in, Ring{3, Layout::striped, 11}, given, default_kernel<float>{}, results, nullptr);
+  });
+  const auto of_promise = [&](const Features& needed) {
+    return Exactness<float, Features>(in, needed).ratios(results).of_promise();
+  };
+  CHECK(of_promise(problem) <= 1);
+  auto wrong = problem;
+  wrong.dropout.seed = 100;
+  CHECK_FALSE(of_promise(wrong) <= 1);
+  wrong = problem;
+  wrong.dropout.probability = 0.201;
+  CHECK_FALSE(of_promise(wrong) <= 1);
+  wrong = problem;
+  wrong.score.first.cap = 2.001;
+  CHECK_FALSE(of_promise(wrong) <= 1);
+  wrong = problem;
+  wrong.score.first.heads = 0;
+  CHECK_FALSE(of_promise(wrong) <= 1);
+  Learned<float> other = learned;
+  other.table[30] += 1e-3f;  // one distance of one head
+  CHECK_FALSE(of_promise(other.problem(mask, right.score, right.drop)) <= 1);
+  other = learned;
+  other.logits[2] += 1e-3f;
+  CHECK_FALSE(of_promise(other.problem(mask, right.score, right.drop)) <= 1);
+}
+
 }  // namespace rondo::test

@@ -4,7 +4,7 @@
 
 #include <rondo/engine/rank_memory.hpp>
 #include <rondo/error.hpp>
-#include <rondo/sharding/concept.hpp>
+#include <rondo/sharding/cross.hpp>
 
 #include <algorithm>
 #include <cstdint>
@@ -33,7 +33,7 @@ inline void check_budget(const WorkspaceBytes& bytes, std::size_t budget, int ra
 /// The workspace that RingAttention takes on rank `rank` of `ranks`, by purpose, to the byte. Allocates none of it.
 /// \param chunk  Options::chunk
 /// \throws shape_error, argument_error as RingAttention would
-template <BlockKernel Kernel, Sharding S>
+template <BlockKernel Kernel, AttentionSharding S>
 WorkspaceBytes workspace_bytes(const Kernel& kernel, const Shape& shape, const S& sharding, int ranks, int rank,
                                std::int64_t chunk = 4096) {
   if (chunk < 1) throw argument_error(detail::message("options: chunk is ", chunk, ", it must be at least 1"));
@@ -41,8 +41,9 @@ WorkspaceBytes workspace_bytes(const Kernel& kernel, const Shape& shape, const S
     throw argument_error(
         detail::message("workspace_bytes: rank ", rank, " does not exist, there are ", ranks, " ranks"));
   }
-  const ShardTable table(sharding, ranks);
-  return detail::rank_layout(kernel, shape.checked(), table.tokens(rank), detail::piece_tokens(table, chunk)).bytes;
+  const std::int64_t tokens = detail::query_table(sharding, ranks).tokens(rank);
+  const std::int64_t piece = detail::piece_tokens(detail::key_table(sharding, ranks), chunk);
+  return detail::rank_layout(kernel, shape.checked(), tokens, piece).bytes;
 }
 
 }  // namespace rondo

@@ -9,6 +9,8 @@
 
 #include <Kokkos_Core.hpp>
 
+#include <cstdint>
+
 namespace rondo {
 
 /// Per query row: the largest score m (base-2 units), the sum l = Σ 2^(s - m), and acc = Σ 2^(s - m)·v.
@@ -73,6 +75,26 @@ KOKKOS_FUNCTION Finished<A> finished(const P& problem, int head, A m, A l) {
   if constexpr (P::has_dropout) result.divisor *= static_cast<A>(1 - problem.dropout.probability);
   result.lse = detail::log_sum_exp(m, l);
   return result;
+}
+
+/// A state that nothing has been folded into.
+template <class Exec, class A>
+void make_empty(const Exec& exec, const SoftmaxState<A, typename Exec::memory_space>& state) {
+  const auto heads = static_cast<std::int64_t>(state.m.extent(1));
+  const auto tokens = static_cast<std::int64_t>(state.m.extent(2));
+  const int dim = static_cast<int>(state.acc.extent(3));
+  Kokkos::parallel_for(
+      "rondo::empty",
+      Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(
+          exec, 0, static_cast<std::int64_t>(state.m.extent(0)) * heads * tokens),
+      KOKKOS_LAMBDA(std::int64_t row) {
+        const std::int64_t head = row % heads;
+        const std::int64_t i = row / heads % tokens;
+        const std::int64_t b = row / heads / tokens;
+        state.m(b, head, i) = detail::minus_infinity<A>;
+        state.l(b, head, i) = A{0};
+        for (int d = 0; d < dim; ++d) state.acc(b, i, head, d) = A{0};
+      });
 }
 
 }  // namespace rondo

@@ -26,6 +26,8 @@ constexpr int joined_code(int operation, int a, int b) {
 /// What any combination of two has.
 template <Mask A, Mask B>
 struct JoinedMasks {
+  static constexpr bool same_for_all_heads = rondo::same_for_all_heads<A> && rondo::same_for_all_heads<B>;
+
   A a;
   B b;
 
@@ -87,6 +89,8 @@ struct or_mask : detail::JoinedMasks<A, B> {
 template <Mask M>
 struct not_mask {
   static constexpr int code = detail::joined_code(3, M::code, 0);
+
+  static constexpr bool same_for_all_heads = rondo::same_for_all_heads<M>;
 
   M mask;
 

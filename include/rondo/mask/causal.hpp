@@ -36,6 +36,7 @@ constexpr std::int64_t count_below(const Run& run, std::int64_t bound) {
 /// Query i sees the keys at positions j ≤ i. Its coverage is exact for any two runs.
 struct causal {
   static constexpr int code = 2;
+  static constexpr bool same_for_all_heads = true;
 
   KOKKOS_FUNCTION constexpr Interval keys(int /*batch*/, int /*head*/, std::int64_t query) const {
     return {0, query + 1};

@@ -14,6 +14,7 @@ namespace rondo {
 /// Query i sees the keys of its own block, ⌊i / length⌋ = ⌊j / length⌋. Its coverage is exact on runs of stride 1.
 struct chunked {
   static constexpr int code = 5;
+  static constexpr bool same_for_all_heads = true;
 
   std::int64_t length = 1;
 

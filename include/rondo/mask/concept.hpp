@@ -56,6 +56,10 @@ KOKKOS_FUNCTION bool allows(const M& mask, int batch, int head, std::int64_t que
   }
 }
 
+/// Whether a mask is known to be the same for all heads; it says so with `static constexpr bool same_for_all_heads = true`.
+template <class M>
+inline constexpr bool same_for_all_heads = requires { requires M::same_for_all_heads; };
+
 /// Indices [begin, end) into a run.
 struct IndexRange {
   std::int32_t begin = 0;

@@ -19,6 +19,7 @@ namespace rondo {
 /// Made by Documents, which owns the table.
 struct document {
   static constexpr int code = 6;
+  static constexpr bool same_for_all_heads = true;
 
   TableView table;            ///< rows + 1 places in it, where each row's offsets begin, and then the offsets
   int rows = 0;               ///< 1: the same documents in every batch entry

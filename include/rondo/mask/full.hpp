@@ -11,6 +11,7 @@ namespace rondo {
 /// No mask at all (bidirectional attention).
 struct full {
   static constexpr int code = 1;
+  static constexpr bool same_for_all_heads = true;
 
   KOKKOS_FUNCTION constexpr Interval keys(int /*batch*/, int /*head*/, std::int64_t /*query*/) const {
     return {0, std::numeric_limits<std::int64_t>::max()};

@@ -25,6 +25,7 @@ namespace rondo {
 class intervals {
  public:
   static constexpr int code = 9;
+  static constexpr bool same_for_all_heads = true;
   /// Parts that a mask can have.
   static constexpr int most_parts = 6;
 

@@ -16,6 +16,7 @@ namespace rondo {
 /// exact for any two runs. Made by Lengths, which owns the table.
 struct padding {
   static constexpr int code = 7;
+  static constexpr bool same_for_all_heads = true;
 
   TableView table;  ///< a length for each batch entry
   int rows = 0;

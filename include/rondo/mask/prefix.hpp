@@ -14,6 +14,7 @@ namespace rondo {
 /// runs.
 struct prefix {
   static constexpr int code = 4;
+  static constexpr bool same_for_all_heads = true;
 
   std::int64_t length = 0;
 

@@ -17,6 +17,7 @@ struct window {
   /// No limit to a side.
   static constexpr std::int64_t unlimited = std::int64_t{1} << 61;
   static constexpr int code = 3;
+  static constexpr bool same_for_all_heads = true;
 
   std::int64_t left = unlimited;
   std::int64_t right = unlimited;

@@ -20,10 +20,17 @@ struct Step {
   int hop = 0;             ///< how far that piece has travelled: 0 is the rank's own
   bool pack = false;       ///< the piece is the rank's own and has to be packed first
   bool pass_on = false;    ///< the piece goes to the next rank while the next piece arrives from the previous one
+  bool computes = true;    ///< the rank's queries may see some of the piece
+  int send_to = -1;        ///< where the piece goes meanwhile, or -1
+  int receive_from = -1;   ///< where another comes from meanwhile, or -1
+  int incoming_owner = 0;  ///< whose piece that is
   // Backward only:
   QueryShare queries = QueryShare::all;
   bool send_gradient = false;  ///< the gradient completed in the step before goes to the next rank
   GradientArrival arrival = GradientArrival::none;
+  int gradient_to = -1;    ///< where the gradient of the step before goes, or -1
+  int gradient_from = -1;  ///< where one comes from, or -1
+  bool completes = false;  ///< with what arrives, the gradient of the rank's own piece before is complete
 };
 
 /// The ring of `ranks` ranks, each shard in `pieces` pieces. Piece by piece: the owner's at hop 0, then what the
@@ -49,6 +56,11 @@ class Ring {
     step.owner = (rank_ + ranks_ - step.hop) % ranks_;
     step.pack = step.hop == 0;
     step.pass_on = step.hop + 1 < ranks_;
+    step.incoming_owner = (step.owner + ranks_ - 1) % ranks_;
+    if (step.pass_on) {
+      step.send_to = next();
+      step.receive_from = previous();
+    }
     return step;
   }
 
@@ -73,6 +85,11 @@ class Ring {
       step.send_gradient = true;
       step.arrival = GradientArrival::visitor;
     }
+    if (step.send_gradient) {
+      step.gradient_to = next();
+      step.gradient_from = previous();
+    }
+    step.completes = step.arrival == GradientArrival::home;
     return step;
   }
 

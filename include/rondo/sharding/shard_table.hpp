@@ -3,6 +3,7 @@
 #pragma once
 
 #include <rondo/error.hpp>
+#include <rondo/fingerprint.hpp>
 #include <rondo/sharding/concept.hpp>
 
 #include <algorithm>
@@ -97,6 +98,14 @@ class ShardTable {
       row += run.count;
     }
     return {};
+  }
+
+  /// A number over who holds what, which ranks compare.
+  std::int64_t fingerprint() const {
+    std::int64_t number = detail::mixed(total_, ranks());
+    for (const Run& run : runs_) number = detail::mixed(number, run.first, run.stride, run.count);
+    for (const std::int64_t tokens : tokens_) number = detail::mixed(number, tokens);
+    return number;
   }
 
   /// Length of the longest run of any rank.

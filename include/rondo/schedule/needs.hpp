@@ -1,0 +1,127 @@
+/// \file
+/// Which rank needs which piece under a mask: known on every rank without talking, from the shardings and the mask alone.
+#pragma once
+
+#include <rondo/fingerprint.hpp>
+#include <rondo/mask/concept.hpp>
+#include <rondo/sharding/shard_table.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
+namespace rondo::schedule {
+
+/// For every piece, the ranks whose queries may see some of it, and how far it therefore travels each way round the ring:
+/// up, to the owner's next ranks, and down. A byte for every (owner, piece, rank); worked out again only when the mask
+/// changes.
+class Needs {
+ public:
+  /// \param queries, keys  which of them every rank holds
+  /// \param chunk          tokens of a piece
+  /// \return whether anything was worked out
+  template <Mask M>
+  bool update(const ShardTable& queries, const ShardTable& keys, const M& mask, int batch, int heads,
+              std::int64_t chunk) {
+    // A mask without a fingerprint, a user's, may have changed in any way.
+    constexpr bool comparable = requires { mask.fingerprint(); }
+    || std::is_empty_v<M>;
+    const std::int64_t parameters = detail::fingerprint(mask);
+    if (comparable && ranks_ > 0 && code_ == M::code && parameters_ == parameters) return false;
+    code_ = M::code;
+    parameters_ = parameters;
+    ranks_ = keys.ranks();
+    pieces_ = keys.most_pieces(chunk);
+    const auto count = static_cast<std::size_t>(ranks_) * static_cast<std::size_t>(pieces_);
+    needed_.assign(count * static_cast<std::size_t>(ranks_), 0);
+    reach_.assign(count, {});
+    most_.assign(static_cast<std::size_t>(pieces_), {});
+    all_ = true;
+    for (int owner = 0; owner < ranks_; ++owner) {
+      for (std::int64_t piece = 0; piece < pieces_; ++piece) {
+        const Run tokens = keys.piece(owner, piece, chunk).tokens;
+        for (int hop = 1; hop < ranks_; ++hop) {
+          const bool needs = sees_some(queries.runs((owner + hop) % ranks_), tokens, mask, batch, heads);
+          needed_[at(owner, piece) * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(hop)] = needs;
+          // Nobody is told of an empty message, and an idle rank takes part in every step all the same.
+          all_ = all_ && (needs || tokens.count == 0 || queries.tokens((owner + hop) % ranks_) == 0);
+        }
+        const Reach reach = shortest_ways(owner, piece);
+        reach_[at(owner, piece)] = reach;
+        Reach& most = most_[static_cast<std::size_t>(piece)];
+        most = {std::max(most.up, reach.up), std::max(most.down, reach.down)};
+      }
+    }
+    return true;
+  }
+
+  /// Whether every rank needs every piece.
+  bool all() const { return all_; }
+  int ranks() const { return ranks_; }
+  std::int64_t pieces() const { return pieces_; }
+
+  bool needed(int rank, int owner, std::int64_t piece) const {
+    const int hop = (rank + ranks_ - owner) % ranks_;
+    return hop == 0 ||
+           needed_[at(owner, piece) * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(hop)] != 0;
+  }
+  /// How many hops a piece of `owner` travels. \param way  1 up, -1 down
+  int reach(int owner, std::int64_t piece, int way) const { return of(reach_[at(owner, piece)], way); }
+  /// The most of any owner.
+  int most(std::int64_t piece, int way) const { return of(most_[static_cast<std::size_t>(piece)], way); }
+
+ private:
+  struct Reach {
+    int up = 0;
+    int down = 0;
+  };
+  static int of(const Reach& reach, int way) { return way > 0 ? reach.up : reach.down; }
+
+  std::size_t at(int owner, std::int64_t piece) const {
+    return static_cast<std::size_t>(owner) * static_cast<std::size_t>(pieces_) + static_cast<std::size_t>(piece);
+  }
+
+  template <class Runs, Mask M>
+  static bool sees_some(const Runs& runs, const Run& keys, const M& mask, int batch, int heads) {
+    const int different_heads = same_for_all_heads<M> ? 1 : heads;
+    for (const Run& queries : runs) {
+      for (int b = 0; b < batch; ++b) {
+        for (int h = 0; h < different_heads; ++h) {
+          if (mask.coverage(b, h, queries, keys) != Coverage::none) return true;
+        }
+      }
+    }
+    return false;
+  }
+
+  /// Up to some rank and down to the next one that needs it: the fewest hops in all.
+  Reach shortest_ways(int owner, std::int64_t piece) const {
+    Reach best{0, 0};
+    bool found = false;
+    int up = 0;
+    for (int hop = 0; hop < ranks_; ++hop) {
+      if (hop > 0 && !needed((owner + hop) % ranks_, owner, piece)) continue;
+      up = hop;
+      int after = hop + 1;
+      while (after < ranks_ && !needed((owner + after) % ranks_, owner, piece)) ++after;
+      const Reach reach{up, ranks_ - after};
+      const int hops = reach.up + reach.down, fewest = best.up + best.down;
+      if (!found || hops < fewest || (hops == fewest && reach.down == 0)) best = reach;
+      found = true;
+    }
+    return best;
+  }
+
+  int ranks_ = 0;
+  std::int64_t pieces_ = 0;
+  int code_ = 0;
+  std::int64_t parameters_ = 0;
+  bool all_ = true;
+  std::vector<std::uint8_t> needed_;
+  std::vector<Reach> reach_;
+  std::vector<Reach> most_;
+};
+
+}  // namespace rondo::schedule

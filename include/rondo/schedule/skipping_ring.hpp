@@ -1,0 +1,111 @@
+/// \file
+/// The ring where not every rank needs every piece: nothing is sent to where nobody further on needs it, and pieces travel
+/// both ways round where that is shorter.
+#pragma once
+
+#include <rondo/schedule/needs.hpp>
+#include <rondo/schedule/ring.hpp>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace rondo::schedule {
+
+/// Piece by piece: the owner's at hop 0, then up, from each rank to the next, and, if anybody's pieces go that way, the owner's
+/// once more and down. What is computed between is what the mask leaves. The own piece is computed with in two halves where
+/// there are two such steps, so that each has something to hide its messages behind.
+///
+/// Backward, a visiting piece's gradient goes straight home in the step after, and is added there.
+class SkippingRing {
+ public:
+  SkippingRing() = default;
+
+  /// Brings the schedule to a mask. \param chunk  tokens of a piece
+  template <Mask M>
+  void update(int rank, const ShardTable& queries, const ShardTable& keys, const M& mask, int batch, int heads,
+              std::int64_t chunk) {
+    if (!needs_.update(queries, keys, mask, batch, heads, chunk)) return;
+    rank_ = rank;
+    first_.assign(1, 0);
+    for (std::int64_t piece = 0; piece < needs_.pieces(); ++piece) {
+      const int down = needs_.most(piece, -1);
+      first_.push_back(first_.back() + 1 + needs_.most(piece, 1) + (down > 0 ? 1 + down : 0));
+    }
+  }
+
+  const Needs& needs() const { return needs_; }
+
+  std::int64_t forward_steps() const { return first_.back(); }
+
+  Step forward(std::int64_t index) const {
+    const Place at = place(index);
+    Step step;
+    step.piece = at.piece;
+    step.hop = at.hop;
+    step.owner = rank(rank_ - at.way * at.hop);
+    step.pack = at.hop == 0;
+    if (at.hop == 0 && needs_.most(at.piece, -1) > 0) {
+      step.queries = at.way > 0 ? QueryShare::first_half : QueryShare::second_half;
+    }
+    step.computes = at.hop <= needs_.reach(step.owner, at.piece, at.way) && needs_.needed(rank_, step.owner, at.piece);
+    if (at.hop + 1 <= needs_.reach(step.owner, at.piece, at.way)) step.send_to = rank(rank_ + at.way);
+    step.incoming_owner = rank(rank_ - at.way * (at.hop + 1));
+    if (at.hop + 1 <= needs_.reach(step.incoming_owner, at.piece, at.way)) step.receive_from = rank(rank_ - at.way);
+    return step;
+  }
+
+  std::int64_t backward_steps() const { return forward_steps() + (needs_.pieces() > 0 ? 1 : 0); }
+
+  Step backward(std::int64_t index) const {
+    const std::int64_t last = needs_.pieces() - 1;
+    const bool divides = needs_.most(last, -1) == 0;  // the last piece's own step, so that the end has something to do
+    Step step;
+    if (index == forward_steps()) {
+      step = Step{.piece = last, .owner = rank_, .pack = divides, .queries = QueryShare::second_half};
+      step.computes = divides;
+      step.completes = true;
+    } else {
+      step = forward(index);
+      if (step.hop == 0 && step.queries == QueryShare::all && step.piece == last && divides) {
+        step.queries = QueryShare::first_half;
+      }
+      step.completes = index > 0 && index == first_[static_cast<std::size_t>(step.piece)];
+    }
+    if (index == 0) return step;
+    const Place before = place(index - 1);
+    if (before.hop == 0) return step;
+    const Step previous = forward(index - 1);
+    if (previous.computes) step.gradient_to = previous.owner;
+    const int visitor = rank(rank_ + before.way * before.hop);
+    if (before.hop <= needs_.reach(rank_, before.piece, before.way) && needs_.needed(visitor, rank_, before.piece)) {
+      step.gradient_from = visitor;
+      step.arrival = GradientArrival::home;
+    }
+    return step;
+  }
+
+ private:
+  struct Place {
+    std::int64_t piece;
+    int way;  ///< 1 up, -1 down
+    int hop;
+  };
+
+  int rank(int number) const { return (number % needs_.ranks() + needs_.ranks()) % needs_.ranks(); }
+
+  Place place(std::int64_t index) const {
+    const auto after = std::upper_bound(first_.begin(), first_.end(), index);
+    const std::int64_t piece = after - first_.begin() - 1;
+    const auto hop = static_cast<int>(index - first_[static_cast<std::size_t>(piece)]);
+    const int up = needs_.most(piece, 1);
+    return hop <= up ? Place{piece, 1, hop} : Place{piece, -1, hop - up - 1};
+  }
+
+  int rank_ = 0;
+  Needs needs_;
+  std::vector<std::int64_t> first_{0};  ///< each piece's first step, and the number of steps
+};
+
+}  // namespace rondo::schedule
