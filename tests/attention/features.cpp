@@ -139,7 +139,7 @@ TEST_CASE("a feature that is a little different breaks the promise") {
   wrong.score.first.heads = 0;
   CHECK_FALSE(of_promise(wrong) <= 1);
   Learned<float> other = learned;
-  other.table[30] += 1e-3f;  // one distance of one head
+  other.table[20] += 1e-3f;  // one distance of one head, eight tokens back
   CHECK_FALSE(of_promise(other.problem(mask, right.score, right.drop)) <= 1);
   other = learned;
   other.logits[2] += 1e-3f;
