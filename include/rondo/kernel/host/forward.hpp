@@ -238,19 +238,18 @@ class ForwardBlock {
     const int end = last_seen(row, key, seen);
     for_column_tiles<A>(columns_, [&](int column, auto vectors) RONDO_INLINE_LAMBDA {
       A* const acc = acc_ + row * columns_ + column;
-      Sums<A, vectors> sums;
-      unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
-        const Vec<A> factor = splat(factors.of[r]);
-        unrolled<vectors>([&](auto c) RONDO_INLINE_LAMBDA {
-          sums.at[r][c] = rondo::host::load<A>(acc + r * columns_ + c * width<A>) * factor;
-        });
-      });
+      Sums<A, vectors>
+          sums;  // of these keys alone: one sum over all keys would round each term to the digits of the whole
+      clear(sums);
       const int stride = layout_.column_stride(column);
       multiply(sums, p_ + seen.begin, key_block, 1, values_at(key, seen.begin, column, stride), stride,
                end - seen.begin);
       unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
-        unrolled<vectors>(
-            [&](auto c) RONDO_INLINE_LAMBDA { rondo::host::store(acc + r * columns_ + c * width<A>, sums.at[r][c]); });
+        const Vec<A> factor = splat(factors.of[r]);
+        unrolled<vectors>([&](auto c) RONDO_INLINE_LAMBDA {
+          A* const at = acc + r * columns_ + c * width<A>;
+          rondo::host::store(at, rondo::host::load<A>(at) * factor + sums.at[r][c]);
+        });
       });
     });
   }
@@ -277,13 +276,14 @@ class ForwardBlock {
   void accumulate_one_by_one(int row, std::int64_t key, Columns seen, const Factors& factors) {
     for (int r = row; r < std::min(row + tile_rows, static_cast<int>(queries_.count)); ++r) {
       for (int d = 0; d < shape_.head_dim; ++d) {
-        A sum = acc_[r * columns_ + d] * factors.of[r - row];
+        A sum{0};
         for (int column = seen.begin; column < seen.end; ++column) {
           if (!block_.sees(r, key + column)) continue;
           sum += static_cast<A>(p_[(r - row) * key_block + column]) *
                  static_cast<A>(v_[layout_.value_at(key + column, d)]);
         }
-        acc_[r * columns_ + d] = sum;
+        A& acc = acc_[r * columns_ + d];
+        acc = acc * factors.of[r - row] + sum;
       }
     }
   }

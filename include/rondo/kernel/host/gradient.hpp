@@ -357,25 +357,30 @@ class GradientBlock {
     }
   }
 
-  /// sums[key + ·] += Σ over rows in [begin, end) of weights[row][key + ·] · values[row].
+  /// sums[key + ·] += Σ over rows in [begin, end) of weights[row][key + ·] · values[row]. The rows are summed up on their own:
+  /// one sum over all queries of all heads would round each small term to the digits of the whole.
   void add_transposed(A* sums, const A* weights, const A* values, int key, int begin, int end) const {
     for_column_tiles<A>(columns_, [&](int column, auto vectors) RONDO_INLINE_LAMBDA {
       A* target = sums + key * columns_ + column;
-      Sums<A, vectors> tile = load_sums<vectors>(target);
+      Sums<A, vectors> tile;
+      clear(tile);
       multiply(tile, weights + begin * stride_ + key, 1, stride_, values + begin * columns_ + column, columns_,
                end - begin);
-      store_sums<vectors>(target, tile);
+      add_sums<vectors>(target, tile);
     });
   }
 
   void add_to_keys_one_by_one(const Block& block, int first) {
     for (int key = first; key < std::min(first + tile_rows, count_); ++key) {
-      for (int r = 0; r < block.queries.count; ++r) {
-        if (!block.sees(r, first_key_ + key)) continue;
-        for (int d = 0; d < columns_; ++d) {
-          grad_v_[key * columns_ + d] += p_[r * stride_ + key] * grad_out_[r * columns_ + d];
-          grad_k_[key * columns_ + d] += ds_[r * stride_ + key] * q_[r * columns_ + d];
+      for (int d = 0; d < columns_; ++d) {
+        A v{0}, k{0};
+        for (int r = 0; r < block.queries.count; ++r) {
+          if (!block.sees(r, first_key_ + key)) continue;
+          v += p_[r * stride_ + key] * grad_out_[r * columns_ + d];
+          k += ds_[r * stride_ + key] * q_[r * columns_ + d];
         }
+        grad_v_[key * columns_ + d] += v;
+        grad_k_[key * columns_ + d] += k;
       }
     }
   }
@@ -437,20 +442,12 @@ class GradientBlock {
   }
 
   template <int Columns>
-  [[gnu::always_inline]] Sums<A, Columns> load_sums(const A* from) const {
-    Sums<A, Columns> sums;
+  [[gnu::always_inline]] void add_sums(A* to, const Sums<A, Columns>& sums) const {
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
       unrolled<Columns>([&](auto c) RONDO_INLINE_LAMBDA {
-        sums.at[r][c] = rondo::host::load<A>(from + r * columns_ + c * width<A>);
+        A* const at = to + r * columns_ + c * width<A>;
+        rondo::host::store(at, rondo::host::load<A>(at) + sums.at[r][c]);
       });
-    });
-    return sums;
-  }
-  template <int Columns>
-  [[gnu::always_inline]] void store_sums(A* to, const Sums<A, Columns>& sums) const {
-    unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
-      unrolled<Columns>(
-          [&](auto c) RONDO_INLINE_LAMBDA { rondo::host::store(to + r * columns_ + c * width<A>, sums.at[r][c]); });
     });
   }
 
