@@ -14,7 +14,7 @@ DTYPES = {"f64": np.dtype(np.float64), "f32": np.dtype(np.float32), "bf16": np.d
 FEATURES = {
     "mask": ["full", "causal", "window:17,5", "window:0,40", "prefix:33", "chunked:24", "document", "causal & window:40,0",
              "causal & document", "causal & chunked:50", "prefix:20 & window:64,64", "document & window:9,9 & chunked:32"],
-    "score": ["", "softcap 1.5", "scale 0.31"],
+    "score": ["", "softcap 1.5", "alibi", "softcap 4 & alibi", "scale 0.31", "dropout 0.2", "softcap 2 & dropout 0.1"],
     # batch, tokens, heads, kv_heads, head_dim
     "shape": [(1, 128, 4, 4, 64), (2, 97, 6, 2, 40), (1, 257, 8, 1, 32), (1, 150, 3, 3, 128), (3, 61, 2, 2, 7),
               (1, 200, 5, 5, 1), (1, 90, 2, 1, 256)],

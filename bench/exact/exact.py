@@ -1,5 +1,5 @@
-"""Computes every case with attend and with PyTorch, and the errors of both against float64 (long double for float64). Started
-by `run`, which see."""
+"""Computes every case with attend and with PyTorch or numpy, and the errors of both against float64 (long double for float64).
+Started by `run`, which see."""
 
 import argparse
 import json
@@ -63,21 +63,35 @@ def precise(case):
     return np.longdouble if case.dtype == "f64" else np.float64
 
 
+def plain(case, tensors):
+    """The formulas in numpy, in the type that Rondo adds up in, and one rounding of each result."""
+    precision = np.float64 if case.dtype == "f64" else np.float32
+    results = oracle.attention(tensors, case, precision, case_list.DTYPES[case.dtype])
+    return {"plain": {name: x.astype(np.float64) for name, x in results.items()}}
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--attend", required=True)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--draws", type=int, default=8)
+    parser.add_argument("--numpy", action="store_true")
+    parser.add_argument("--every", type=int, default=1, help="take only every so many'th case")
     parser.add_argument("--only", action="append", default=[])
     arguments = parser.parse_args()
 
-    import peer_torch
-    import torch
+    versions = {"numpy": np.__version__}
+    if arguments.numpy:
+        peer = plain
+    else:
+        import peer_torch
+        import torch
 
+        peer, versions = peer_torch.results, versions | {"PyTorch": torch.__version__}
     arguments.out.mkdir(parents=True, exist_ok=True)
     program = str(Path(arguments.attend).resolve())
     rows = []
-    every = list(enumerate(case_list.all_cases()))
+    every = list(enumerate(case_list.all_cases()))[::arguments.every]
     chosen = [(seed, case) for seed, case in every if all(text in case.name for text in arguments.only)]
     with tempfile.TemporaryDirectory() as folder:
         for seed, case in chosen:
@@ -86,17 +100,17 @@ def main():
                 tensors = case_list.inputs(case, 1000 * draw + seed)
                 exact = oracle.attention(tensors, case, precise(case))
                 worsen(ours, max_errors(attend(program, case, tensors, folder), exact))
-                for way, result in peer_torch.results(case, tensors).items():
+                for way, result in peer(case, tensors).items():
                     worsen(theirs.setdefault(way, {}), max_errors(result, exact))
                 worsen(ulp, {name: float(np.spacing(np.float64(np.abs(x).max()))) for name, x in exact.items()})
             new = rows_of(case, ours, theirs, ulp)
             rows += new
             worst = max(new, key=report.ratio)
             print(f"{report.ratio(worst):5.2f}  {case.name}  ({worst['result']}, {report.peer(worst)[0]})", flush=True)
-    report.write(rows, arguments.out, {"PyTorch": torch.__version__, "numpy": np.__version__})
+    report.write(rows, arguments.out, versions)
     wrong = [row for row in rows if not report.within(row)]
     print(f"{len(chosen)} cases, {len(wrong)} of {len(rows)} results beyond the bound")
-    return 1 if wrong else 0
+    return 1 if wrong or not rows else 0
 
 
 if __name__ == "__main__":

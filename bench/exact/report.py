@@ -1,8 +1,8 @@
 """What exact.py writes: rows as JSON, and as Markdown. Needs nothing but Python.
 
 A row is one result of one case: {type, mask, score, mode, batch, sequence, heads, kv_heads, head_dim, ranks, sharding, result,
-max_error, peer_max_error, peer, ulp}. `peer` is the way of PyTorch's that had the smallest error; `ulp` is the unit in the last
-place of float64 at the largest exact number.
+max_error, peers, ulp}. `peers` has the error of each way in which the peer computed it; `ulp` is the unit in the last place of float64 at
+the largest exact number.
 """
 
 import json
@@ -15,8 +15,8 @@ FLOOR = 4  # units in the last place, for f64
 
 def peer(row):
     """What a user of PyTorch would call, and its error: scaled_dot_product_attention where it can do it, else flex_attention,
-    else its operations. (Only flex_attention returns lse.)"""
-    for way in ("flex", "ops") if row["result"] == "lse" else ("SDPA", "flex", "ops"):
+    else its operations (lse: flex_attention, which alone returns it); or numpy's plain arithmetic, if that was asked for."""
+    for way in ("flex", "ops", "plain") if row["result"] == "lse" else ("SDPA", "flex", "ops", "plain"):
         if way in row["peers"]:
             return way, row["peers"][way]
 
@@ -77,10 +77,11 @@ def markdown(rows, versions):
     text = ", ".join(f"{name} {version}" for name, version in versions.items())
     return f"""# Errors beside PyTorch's
 
-The largest absolute error of every result of `examples/attend` against float64 (long double for f64), beside that of PyTorch on
-the same tensors, which go through safetensors files. Of PyTorch's ways (`scaled_dot_product_attention`, `flex_attention`,
-the formulas in its own operations, those in float32 where the type is narrower) the one with the smallest error counts, for each
-result on its own. The bound is {BOUND} times that, and for f64 at least {FLOOR} units in the last place of the largest number.
+The largest absolute error of every result of `examples/attend` against float64 (long double for f64), beside that of PyTorch
+on the same tensors, which go through safetensors files. For each result PyTorch computes it as its users would: with
+`scaled_dot_product_attention` (SDPA) where that knows the scores and masks, else with `flex_attention` (flex; on processors it
+has no backward pass), else with the formulas in PyTorch's own operations, in float32 where the type is narrower (ops). The
+bound is {BOUND} times that error, and for f64 at least {FLOOR} units in the last place of the largest number.
 
 Every two values of any two columns occur together. Made with `bench/exact/run --out DIR` ({text}).
 

@@ -1,10 +1,9 @@
 /// \file
-/// What is chosen while the program runs, as one type each: one instantiation of a kernel serves every choice.
+/// The sharding that is chosen while the program runs, as one type: one instantiation serves every choice.
 #pragma once
 
 #include <rondo/rondo.hpp>
 
-#include <bit>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -31,25 +30,6 @@ struct chosen_sharding {
   }
 };
 
-/// Any of the score functions, one after the other.
-struct chosen_scores {
-  static constexpr int code = 100;
-
-  double cap = 0;  ///< 0: none
-
-  bool any() const { return cap > 0; }
-  std::int64_t fingerprint() const { return rondo::softcap{cap}.fingerprint(); }
-
-  template <class A>
-  KOKKOS_FUNCTION A apply(A score, int batch, int head, std::int64_t query, std::int64_t key) const {
-    return cap > 0 ? rondo::softcap{cap}.apply(score, batch, head, query, key) : score;
-  }
-  template <class A>
-  KOKKOS_FUNCTION A derivative(A score, int batch, int head, std::int64_t query, std::int64_t key) const {
-    return cap > 0 ? rondo::softcap{cap}.derivative(score, batch, head, query, key) : A{1};
-  }
-};
-
-static_assert(rondo::Sharding<chosen_sharding> && rondo::ScoreMod<chosen_scores>);
+static_assert(rondo::Sharding<chosen_sharding>);
 
 }  // namespace attend

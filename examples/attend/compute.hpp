@@ -89,14 +89,14 @@ void write_rows(Comm& comm, safetensors::Output* out, const char* name, const Ro
 }
 
 /// Attention in storage type T over the ranks of a communicator. Rank 0 is given the file to write to.
-template <class T, class Comm, class Score>
+template <class T, class Score, class Dropout, class Comm>
 void compute(Comm& comm, const Request& request, const safetensors::Input& in, safetensors::Output* out,
-             const Score& score) {
+             const Score& score, const Dropout& dropout) {
   using Kernel = rondo::default_kernel<T, typename Comm::execution_space>;
   using A = rondo::accumulate_t<T>;
   const rondo::Shape& shape = request.shape;
   rondo::RingAttention attention{comm, shape, request.sharding, Kernel{}, rondo::Options{.chunk = request.chunk}};
-  const rondo::Problem problem{request.mask, score, request.scale};
+  const rondo::Problem problem{request.mask, score, request.scale, rondo::no_sink{}, dropout};
   const rondo::ShardTable& table = attention.shards();
   const std::int64_t tokens = attention.tokens();
 
@@ -133,11 +133,13 @@ void compute(Comm& comm, const Request& request, const safetensors::Input& in, s
   write_rows(comm, out, "grad_v", grad_v, table);
 }
 
-/// The same, with the score functions that were asked for.
+/// The same with what was asked for. Three kernels for each type: what is not used costs nothing.
 template <class T, class Comm>
 void compute(Comm& comm, const Request& request, const safetensors::Input& in, safetensors::Output* out) {
-  if (request.scores.any()) return compute<T>(comm, request, in, out, request.scores);
-  compute<T>(comm, request, in, out, rondo::unmodified{});
+  if (request.dropout.probability > 0) return compute<T>(comm, request, in, out, request.score, request.dropout);
+  const rondo::no_dropout none;
+  if (request.score.cap > 0 || request.score.heads > 0) return compute<T>(comm, request, in, out, request.score, none);
+  compute<T>(comm, request, in, out, rondo::unmodified{}, none);
 }
 
 }  // namespace attend

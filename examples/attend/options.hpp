@@ -27,7 +27,10 @@ struct Options {
   std::string sharding = "contiguous";
   std::vector<std::string> masks;
   std::optional<double> softcap;
+  bool alibi = false;
   std::optional<double> scale;
+  std::optional<double> dropout;
+  std::optional<std::uint64_t> seed;
   std::string dtype;
   std::int64_t chunk = 4096;
   int threads = 1;
@@ -47,6 +50,10 @@ inline void declare(CLI::App& app, Options& options) {
       ->group("Scores");
   app.add_option("--scale", options.scale, "Of the scores; 1/sqrt(head_dim) if not given")->group("Scores");
   app.add_option("--softcap", options.softcap, "X: scores become X tanh(score/X)")->group("Scores");
+  app.add_flag("--alibi", options.alibi, "Take slope * |i-j| from the scores, with ALiBi's slopes")->group("Scores");
+  app.add_option("--dropout", options.dropout, "P: leave out each probability with probability P; needs --seed")
+      ->group("Scores");
+  app.add_option("--seed", options.seed, "Of the dropout")->group("Scores");
   app.add_option("--dtype", options.dtype, "Compute in f64, f32, bf16 or f16; if not given, in the type of q")
       ->group("Scores");
   app.add_option("--ranks", options.ranks, "Ranks that share the sequence; 1 if not given")->group("Ring");
@@ -89,6 +96,13 @@ inline void check(const Options& options) {
   at_least_one("threads", options.threads);
   positive("deadline", options.deadline);
   if (options.softcap) positive("softcap", *options.softcap);
+  if (options.dropout && !(*options.dropout >= 0 && *options.dropout < 1)) {
+    refuse("--dropout is ", *options.dropout, ", it must be from 0 to below 1");
+  }
+  if (options.dropout.has_value() != options.seed.has_value()) {
+    refuse(options.seed ? "--seed is of use with --dropout only"
+                        : "--dropout needs --seed: the same number draws the same");
+  }
   if (options.scale && !std::isfinite(*options.scale)) refuse("--scale is ", *options.scale, ", it must be finite");
 }
 

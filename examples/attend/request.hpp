@@ -26,7 +26,8 @@ struct Request {
   chosen_sharding sharding;
   rondo::intervals mask;
   std::shared_ptr<const Documents> documents;  ///< what the mask looks into
-  chosen_scores scores;
+  rondo::softcap_alibi score;
+  rondo::dropout dropout;
   double scale = 0;
   bool backward = false;
   safetensors::Dtype dtype;
@@ -174,7 +175,8 @@ inline Request make_request(const Options& options, const safetensors::Input& in
   request.dtype = compute_type(options, in.header());
   request.documents = read_documents(in);
   for (const std::string& mask : options.masks) join(request, mask);
-  request.scores = {options.softcap.value_or(0)};
+  request.score = {.cap = options.softcap.value_or(0), .heads = options.alibi ? request.shape.heads : 0};
+  request.dropout = {.probability = options.dropout.value_or(0), .seed = options.seed.value_or(0)};
   request.scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(q[3])));
   request.backward = in.header().find("grad_out") != nullptr;
   request.chunk = options.chunk;

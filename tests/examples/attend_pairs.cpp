@@ -5,9 +5,12 @@
 #include <support/generators.hpp>
 #include <support/oracle.hpp>
 
+#include <rondo/score/dropout.hpp>
+
 #include <catch2/catch_message.hpp>
 #include <catch2/catch_test_macros.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <functional>
@@ -37,6 +40,7 @@ struct Expected {
   double scale = 1 / std::sqrt(5.0);
   double cap = std::numeric_limits<double>::infinity();
   bool alibi = false;
+  rondo::dropout dropout;
   std::string dtype = "f32";
 };
 
@@ -58,11 +62,20 @@ struct ExpectedScore {
   }
 };
 
-/// One way to give an option, and what it changes.
+struct ExpectedExtras : NoExtras {
+  explicit ExpectedExtras(const rondo::dropout& given) : dropout(given) {}
+  double weight(int b, int h, std::int64_t i, std::int64_t j) const {
+    return dropout.keeps(b, h, i, j) ? 1 / (1 - dropout.probability) : 0;
+  }
+  rondo::dropout dropout;
+};
+
+/// One way to give an option, and what it changes, or why it is refused.
 struct Choice {
   std::string option;
   std::vector<std::string> words;
   std::function<void(Expected&)> effect;
+  std::string refusal = {};
 };
 
 template <class Allows>
@@ -88,6 +101,14 @@ std::vector<Choice> all_choices() {
       mask("document", [](int b, I i, I j) { return segment(b, i) == segment(b, j); }),
       {"--scale", {"--scale", "-0.7"}, [](Expected& e) { e.scale = -0.7; }},
       {"--softcap", {"--softcap", "0.9"}, [](Expected& e) { e.cap = 0.9; }},
+      {"--alibi", {"--alibi"}, [](Expected& e) { e.alibi = true; }},
+      {"--dropout",
+       {"--dropout", "0.3", "--seed", "17179869191"},
+       [](Expected& e) {
+         e.dropout = {0.3, 17179869191};
+       }},
+      {"--dropout", {"--dropout", "0.4"}, [](Expected& e) { e.dropout.probability = 0.4; }, "--dropout needs --seed"},
+      {"--seed", {"--seed", "11"}, [](Expected& e) { e.dropout.seed = 11; }, "--seed is of use with --dropout only"},
       dtype("f64"),
       dtype("f32"),
       dtype("bf16"),
@@ -104,8 +125,13 @@ std::vector<Choice> all_choices() {
   };
 }
 
-/// Options that may be given several times.
-bool repeatable(const std::string& option) { return option == "--mask"; }
+/// Whether both give an option that may be given once. (A flag is as good as two.)
+bool given_twice(const Choice& a, const Choice& b) {
+  return std::any_of(a.words.begin(), a.words.end(), [&](const std::string& word) {
+    return word.starts_with("--") && word != "--mask" && word != "--alibi" &&
+           std::find(b.words.begin(), b.words.end(), word) != b.words.end();
+  });
+}
 
 class Pairs {
  public:
@@ -126,9 +152,10 @@ class Pairs {
     INFO(result.output);
     REQUIRE(result.status == 0);
     compare(expected);
+    std::filesystem::remove(place_.file("out.safetensors"));
   }
 
-  /// An option that is given twice is refused.
+  /// The run ends with an error that says so.
   void check_refused(const Choice& a, const Choice& b, const std::string& reason) const {
     std::vector<std::string> words = a.words;
     words.insert(words.end(), b.words.begin(), b.words.end());
@@ -136,6 +163,7 @@ class Pairs {
     INFO(a.option << " " << b.option << ": " << result.output);
     CHECK(result.status > 0);
     CHECK(result.output.find(reason) != std::string::npos);
+    CHECK_FALSE(std::filesystem::exists(place_.file("out.safetensors")));
   }
 
   const AttendWorkplace& place() const { return place_; }
@@ -167,8 +195,8 @@ class Pairs {
     const auto allows = [&](int b, int, std::int64_t i, std::int64_t j) {
       return std::all_of(expected.masks.begin(), expected.masks.end(), [&](const auto& mask) { return mask(b, i, j); });
     };
-    const Results<double> right =
-        plain_attention<double>(rounded(expected.dtype), allows, expected.scale, ExpectedScore{expected});
+    const Results<double> right = plain_attention<double>(rounded(expected.dtype), allows, expected.scale,
+                                                          ExpectedScore{expected}, ExpectedExtras{expected.dropout});
     const safetensors::Input out(place_.file("out.safetensors"));
     const std::map<std::string, double> rounding{
         {"f64", 0x1p-53}, {"f32", 0x1p-24}, {"bf16", 0x1p-9}, {"f16", 0x1p-12}};
@@ -213,8 +241,11 @@ TEST_CASE("every pair of options gives what the formulas give, on one rank and o
   const std::vector<Choice> choices = all_choices();
   for (std::size_t a = 0; a < choices.size(); ++a) {
     for (std::size_t b = a; b < choices.size(); ++b) {
-      if (choices[a].option == choices[b].option && !repeatable(choices[a].option)) {
-        pairs.check_refused(choices[a], choices[b], choices[a].option);
+      const bool twice = given_twice(choices[a], choices[b]);
+      const bool whole = choices[a].words.front() == "--dropout" && choices[b].words.front() == "--seed";
+      if (twice || (!whole && !(choices[a].refusal + choices[b].refusal).empty())) {
+        const std::string reason = choices[a].refusal.empty() ? choices[b].refusal : choices[a].refusal;
+        pairs.check_refused(choices[a], choices[b], twice ? "At Most 1 required but received 2" : reason);
         continue;
       }
       pairs.check({choices[a], choices[b]});
