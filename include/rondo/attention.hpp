@@ -13,6 +13,7 @@
 #include <rondo/problem.hpp>
 #include <rondo/sharding/cross.hpp>
 #include <rondo/sharding/shard_table.hpp>
+#include <rondo/source.hpp>
 #include <rondo/tensor.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -133,6 +134,23 @@ class RingAttention {
     forward(engine_.comm().execution_instance(), q, k, v, out, lse, problem);
   }
 
+  /// The same with keys and values that come from a source, piece by piece: this rank's are never in memory all at once.
+  /// With a cross sharding of few queries over many keys nothing but pieces is.
+  template <KeyValueSource<value_type, execution_space> Source, ProblemType P = Problem<>>
+  void forward(const execution_space& exec, const Tensor4<const value_type>& q, Source& source,
+               const Tensor4<value_type>& out, const Tensor3<accumulate_type>& lse, const P& problem = {}) {
+    P resolved = problem;
+    agree("forward", problem, [&] {
+      check_queries("q", q);
+      check_queries("out", out);
+      check_rows("lse", lse);
+      detail::check_separate("out", out, {"q", "lse"}, q, lse);
+      detail::check_separate("lse", lse, {"q"}, q);
+      resolved = checked(problem);
+    });
+    engine_.forward(exec, resolved, q, source, out, lse);
+  }
+
   /// The gradients of a loss with respect to q, k and v from its gradient with respect to out. `out` and `lse` are what
   /// forward returned for the same q, k, v and problem. The gradients are overwritten; those of k and v contain every
   /// rank's part. \throws shape_error naming the tensor; argument_error when an output overlaps another tensor
@@ -209,10 +227,11 @@ class RingAttention {
       }
       queries = std::make_shared<const ShardTable>(detail::query_table(sharding, comm.size()));
       keys = queries;
-      if (detail::is_cross<ShardingT>) keys = std::make_shared<const ShardTable>(detail::key_table(sharding, comm.size()));
+      if (detail::is_cross<ShardingT>)
+        keys = std::make_shared<const ShardTable>(detail::key_table(sharding, comm.size()));
       const std::int64_t piece = detail::piece_tokens(*keys, options.chunk);
-      detail::check_budget(detail::rank_layout(kernel, checked, queries->tokens(comm.rank()), piece).bytes, options.budget,
-                           comm.rank());
+      detail::check_budget(detail::rank_layout(kernel, checked, queries->tokens(comm.rank()), piece).bytes,
+                           options.budget, comm.rank());
     });
     if (check_agreement) {
       detail::check_agreement(

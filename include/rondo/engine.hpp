@@ -8,6 +8,7 @@
 #include <rondo/engine/parameters.hpp>
 #include <rondo/engine/rank_memory.hpp>
 #include <rondo/engine/recorder.hpp>
+#include <rondo/engine/seen_rows.hpp>
 #include <rondo/engine/statistics.hpp>
 #include <rondo/engine/transfer_progress.hpp>
 #include <rondo/engine/workspace_bytes.hpp>
@@ -17,6 +18,7 @@
 #include <rondo/schedule/ring.hpp>
 #include <rondo/schedule/skipping_ring.hpp>
 #include <rondo/sharding/shard_table.hpp>
+#include <rondo/source.hpp>
 #include <rondo/tensor.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -69,6 +71,14 @@ class Engine {
   void forward(const Exec& exec, const P& problem, const Tensor<const T, 4, Space>& q,
                const Tensor<const T, 4, Space>& k, const Tensor<const T, 4, Space>& v, const Tensor<T, 4, Space>& out,
                const Tensor<A, 3, Space>& lse) {
+    tensor_source<T, Space> source(k, v);
+    forward(exec, problem, q, source, out, lse);
+  }
+
+  /// Keys and values come from a source.
+  template <ProblemType P, KeyValueSource<T, Exec> Source>
+  void forward(const Exec& exec, const P& problem, const Tensor<const T, 4, Space>& q, Source& source,
+               const Tensor<T, 4, Space>& out, const Tensor<A, 3, Space>& lse) {
     const Stopwatch watch(statistics_.seconds);
     const Kokkos::Profiling::ScopedRegion region("rondo::forward");
     ++statistics_.calls;
@@ -79,15 +89,19 @@ class Engine {
     for (std::int64_t index = 0; index < steps; ++index) {
       const schedule::Step step = skips ? skipping_.forward(index) : ring_.forward(index);
       const Piece piece = piece_of(step.owner, step.piece);
-      pack_own(exec, Pass::forward, index, step, piece, k, v);
+      pack_own(exec, Pass::forward, index, step, piece, source);
       Messages messages;
       add_blocks(messages, Pass::forward, index, step, piece);
       StepMarks marks(recorder_, "forward", step.hop);
       auto transfer = start(exec, messages, {"forward", step.hop}, marks);
-      for_own_parts(step, messages, transfer, marks, [&](const Run& queries, std::int64_t row) {
+      const auto fold = [&](const Run& queries, std::int64_t row) {
         kernel_.fold(exec, problem, shape_, token_rows(q, row, queries.count), queries,
                      memory_.wire(Pass::forward, index, piece), piece.tokens, state.rows(row, queries.count),
                      Phase{index == 0 && !skips, index + 1 == steps});
+      };
+      for_own_parts(step, messages, transfer, marks, [&](const Run& queries, std::int64_t row) {
+        if (index == 0 && !skips) return fold(queries, row);  // which readies the state of all
+        for_seen_rows(problem.mask, shape_.batch, shape_.heads, queries, row, piece.tokens, fold);
       });
       finish(exec, transfer, marks);
     }
@@ -105,6 +119,7 @@ class Engine {
     const Stopwatch watch(statistics_.seconds);
     const Kokkos::Profiling::ScopedRegion region("rondo::backward");
     ++statistics_.calls;
+    tensor_source<T, Space> source(k, v);
     kernel_.delta(exec, out, grad_out, memory_.delta());
     const Tensor<const A, 3, Space> delta = memory_.delta();
     const Tensor<A, 4, Space> query_sums = memory_.query_sums(grad_q);
@@ -121,7 +136,7 @@ class Engine {
       const schedule::Step step = skips ? skipping_.backward(index) : ring_.backward(index);
       const Piece piece = piece_of(step.owner, step.piece);
       const Piece arriving_piece = step.arrival == GradientArrival::home ? own_piece : piece;
-      pack_own(exec, Pass::backward, index, step, piece, k, v);
+      pack_own(exec, Pass::backward, index, step, piece, source);
       Messages messages;
       add_blocks(messages, Pass::backward, index, step, piece);
       if (step.gradient_to >= 0) messages.send(step.gradient_to, memory_.gradient_message(leaving, leaving_piece));
@@ -135,12 +150,15 @@ class Engine {
       const bool resumed = step.queries == schedule::QueryShare::second_half;
       const auto sums = memory_.gradient(resumed ? own : partial, piece);
       if (!resumed && step.computes) zero(exec, sums);
-      for_own_parts(step, messages, transfer, marks, [&](const Run& queries, std::int64_t row) {
+      const auto fold = [&](const Run& queries, std::int64_t row) {
         kernel_.fold_gradient(exec, problem, shape_, token_rows(q, row, queries.count),
                               token_rows(grad_out, row, queries.count), token_columns(lse, row, queries.count),
                               token_columns(delta, row, queries.count), queries,
                               memory_.wire(Pass::backward, index, piece), piece.tokens,
                               token_rows(query_sums, row, queries.count), sums.k, sums.v, parameter_sums);
+      };
+      for_own_parts(step, messages, transfer, marks, [&](const Run& queries, std::int64_t row) {
+        for_seen_rows(problem.mask, shape_.batch, shape_.heads, queries, row, piece.tokens, fold);
       });
       finish(exec, transfer, marks);
 
@@ -190,17 +208,21 @@ class Engine {
   /// Works out what a mask leaves out. \return whether the ring that skips it is used
   template <ProblemType P>
   bool update_schedule(const P& problem) {
+    if (sends_all<typename P::mask_type>) return false;
     skipping_.update(comm_->rank(), *queries_, *keys_, problem.mask, shape_.batch, shape_.heads, chunk_);
     return !skipping_.needs().all();
   }
 
   Piece piece_of(int owner, std::int64_t index) const { return keys_->piece(owner, index, chunk_); }
 
+  template <class Source>
   void pack_own(const Exec& exec, Pass pass, std::int64_t index, const schedule::Step& step, const Piece& piece,
-                const Tensor<const T, 4, Space>& k, const Tensor<const T, 4, Space>& v) const {
+                Source& source) const {
     if (!step.pack || piece.tokens.count == 0) return;
-    kernel_.pack(exec, pass, shape_, token_rows(k, piece.row, piece.tokens.count),
-                 token_rows(v, piece.row, piece.tokens.count), memory_.wire(pass, index, piece));
+    const KeyValues<T, Space> own = source.piece(exec, piece);
+    kernel_.pack(exec, pass, shape_, own.k, own.v, memory_.wire(pass, index, piece));
+    const std::int64_t next = step.piece + (pass == Pass::forward ? 1 : -1);
+    if (next >= 0 && piece_of(comm_->rank(), next).tokens.count > 0) source.expect(piece_of(comm_->rank(), next));
   }
 
   /// The piece held goes to a neighbour; what the other one holds arrives in the other slot.

@@ -60,6 +60,11 @@ KOKKOS_FUNCTION bool allows(const M& mask, int batch, int head, std::int64_t que
 template <class M>
 inline constexpr bool same_for_all_heads = requires { requires M::same_for_all_heads; };
 
+/// Whether every piece is sent to every rank, whatever the mask leaves out: such a mask says so with
+/// `static constexpr bool sends_all = true`, and nobody works out who needs what.
+template <class M>
+inline constexpr bool sends_all = requires { requires M::sends_all; };
+
 /// Indices [begin, end) into a run.
 struct IndexRange {
   std::int32_t begin = 0;

@@ -69,13 +69,14 @@ Simulation simulate_as(const RingModel& model, const std::shared_ptr<const StepW
                                 .backward_pair_seconds = attention.pair_flops(true) / backward_flops,
                                 .step_seconds = model.step_seconds,
                                 .backward_tensors = attention.backward_tensors});
-  rondo::detail::Engine engine(comm, kernel, Shape{1, 1, 1, 1}, work->table(), model.chunk);
+  const std::shared_ptr<const ShardTable> shards(work, &work->table());
+  rondo::detail::Engine engine(comm, kernel, Shape{1, 1, 1, 1}, shards, shards, model.chunk);
 
   const auto tokens = static_cast<std::size_t>(engine.tokens());
   using A = accumulate_t<T>;
   const Kokkos::View<T****, Kokkos::LayoutRight, Kokkos::HostSpace> x("x", 1, tokens, 1, 1);
   const Kokkos::View<A***, Kokkos::LayoutRight, Kokkos::HostSpace> lse("lse", 1, 1, tokens);
-  const Problem problem{mask};
+  const Problem problem{unskipped<M>{mask}};
   const Kokkos::DefaultHostExecutionSpace exec;
   double pairs = 0;
   const ShardTable& table = work->table();
@@ -108,7 +109,7 @@ Simulation simulate_as(const RingModel& model, const std::shared_ptr<const StepW
 
 }  // namespace simulated
 
-/// Forward and backward of one layer's attention. Kokkos has to be running.
+/// Forward and backward of one layer's attention, every piece sent to every rank. Kokkos has to be running.
 /// \throws argument_error naming what makes no sense
 template <Sharding S, Mask M>
 Simulation simulate(const RingModel& model, const S& sharding, const M& mask) {

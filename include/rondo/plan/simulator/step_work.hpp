@@ -15,6 +15,16 @@
 
 namespace rondo::plan {
 
+/// A mask whose pieces are all sent round, and computed with in one call: as every rank's steps are then the same, and known.
+template <Mask M>
+struct unskipped : M {
+  static constexpr bool sends_all = true;
+  KOKKOS_FUNCTION constexpr Coverage coverage(int /*batch*/, int /*head*/, const Run& /*queries*/,
+                                              const Run& /*keys*/) const {
+    return Coverage::some;
+  }
+};
+
 /// The pairs that the mask allows, rank by rank.
 class StepWork {
  public:
@@ -31,7 +41,8 @@ class StepWork {
   void for_ranks(const M& mask, int hop, const Run& keys, const F& f) const {
     const std::int64_t piece = piece_of(owner(0, hop), keys);
     const int ranks = table_.ranks();
-    constexpr bool by_distance = std::is_same_v<M, full> || std::is_same_v<M, causal> || std::is_same_v<M, window>;
+    constexpr bool by_distance =
+        std::is_base_of_v<full, M> || std::is_base_of_v<window, M> || std::is_same_v<M, unskipped<causal>>;
     if (by_distance && alike_) {
       // Visitors from behind in the sequence are all as far away, and so are those from ahead.
       if (hop > 0) f(0, hop, pairs(mask, 0, hop, piece));

@@ -1,0 +1,127 @@
+/// \file
+/// Where a rank's keys and values come from, piece by piece, when they need not all be in memory at once.
+#pragma once
+
+#include <rondo/precision.hpp>
+#include <rondo/problem.hpp>
+#include <rondo/sharding/shard_table.hpp>
+#include <rondo/tensor.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <concepts>
+#include <cstdint>
+#include <exception>
+#include <thread>
+#include <utility>
+
+namespace rondo {
+
+/// Keys and values of a piece, each [batch, tokens of the piece, kv_heads, head_dim].
+template <class T, class MemorySpace>
+struct KeyValues {
+  Tensor<const T, 4, MemorySpace> k;
+  Tensor<const T, 4, MemorySpace> v;
+};
+
+/// Gives a rank's own pieces as they are needed:
+///  - piece(exec, p): the keys and values of p, readable by work on `exec` until the next call
+///  - expect(p): p is asked for next, after the step that begins now: a chance to fetch it meanwhile
+template <class S, class T, class Exec>
+concept KeyValueSource = requires(S& source, const Exec& exec, const Piece& piece) {
+  { source.piece(exec, piece) } -> std::same_as<KeyValues<T, typename Exec::memory_space>>;
+  source.expect(piece);
+};
+
+/// A rank's whole shard in memory: Views, wrapped memory, a mapped file.
+template <class T, class MemorySpace = Kokkos::DefaultExecutionSpace::memory_space>
+class tensor_source {
+ public:
+  tensor_source(const Tensor<const T, 4, MemorySpace>& k, const Tensor<const T, 4, MemorySpace>& v) : k_(k), v_(v) {}
+
+  template <class Exec>
+  KeyValues<T, MemorySpace> piece(const Exec& /*exec*/, const Piece& piece) const {
+    return {detail::token_rows(k_, piece.row, piece.tokens.count),
+            detail::token_rows(v_, piece.row, piece.tokens.count)};
+  }
+  void expect(const Piece& /*piece*/) const {}
+
+ private:
+  Tensor<const T, 4, MemorySpace> k_;
+  Tensor<const T, 4, MemorySpace> v_;
+};
+
+/// Keys and values that a function writes, on a thread of its own while the ring computes with the piece before. Holds two
+/// pieces, whatever the length of the sequence. Memory that the host can write.
+/// \tparam Fill  fill(piece, k, v) writes [batch, tokens, kv_heads, head_dim]
+template <class T, class Fill, class MemorySpace = Kokkos::HostSpace>
+class streamed_source {
+ public:
+  streamed_source(const Shape& shape, std::int64_t chunk, Fill fill) : shape_(shape.checked()), fill_(std::move(fill)) {
+    for (Room& room : rooms_) {
+      for (auto* view : {&room.k, &room.v}) {
+        *view = View(Kokkos::view_alloc(Kokkos::WithoutInitializing, "rondo::streamed"), shape_.batch, chunk,
+                     shape_.kv_heads, shape_.head_dim);
+      }
+    }
+  }
+  streamed_source(const streamed_source&) = delete;
+  streamed_source& operator=(const streamed_source&) = delete;
+  ~streamed_source() { join(); }
+
+  /// \throws whatever fill threw
+  template <class Exec>
+  KeyValues<T, MemorySpace> piece(const Exec& exec, const Piece& piece) {
+    exec.fence("rondo::source");  // the piece before is packed
+    join();
+    if (!(coming_.tokens == piece.tokens && coming_.row == piece.row)) {
+      failure_ = nullptr;
+      write(piece);
+    }
+    coming_ = {};
+    if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+    std::swap(rooms_[0], rooms_[1]);
+    return {of(rooms_[0].k, piece), of(rooms_[0].v, piece)};
+  }
+
+  void expect(const Piece& piece) {
+    join();
+    coming_ = piece;
+    thread_ = std::thread([this] { write(coming_); });
+  }
+
+ private:
+  using View = Kokkos::View<T****, Kokkos::LayoutRight, MemorySpace>;
+  struct Room {
+    View k, v;
+  };
+
+  static Tensor<T, 4, MemorySpace> of(const View& view, const Piece& piece) {
+    return detail::token_rows(view, 0, piece.tokens.count);
+  }
+  /// Into the room that nobody reads.
+  void write(const Piece& piece) {
+    try {
+      fill_(piece, of(rooms_[1].k, piece), of(rooms_[1].v, piece));
+    } catch (...) {
+      failure_ = std::current_exception();
+    }
+  }
+  void join() {
+    if (thread_.joinable()) thread_.join();
+  }
+
+  Shape shape_;
+  Fill fill_;
+  Room rooms_[2];
+  Piece coming_{};
+  std::thread thread_;
+  std::exception_ptr failure_;
+};
+
+template <class T, class Fill>
+auto make_streamed_source(const Shape& shape, std::int64_t chunk, Fill fill) {
+  return streamed_source<T, Fill>(shape, chunk, std::move(fill));
+}
+
+}  // namespace rondo
