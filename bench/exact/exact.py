@@ -76,6 +76,7 @@ def main():
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--draws", type=int, default=8)
     parser.add_argument("--numpy", action="store_true")
+    parser.add_argument("--bound", type=float, default=report.BOUND, help="times the peer's error that are allowed")
     parser.add_argument("--every", type=int, default=1, help="take only every so many'th case")
     parser.add_argument("--only", action="append", default=[])
     arguments = parser.parse_args()
@@ -108,7 +109,7 @@ def main():
             worst = max(new, key=report.ratio)
             print(f"{report.ratio(worst):5.2f}  {case.name}  ({worst['result']}, {report.peer(worst)[0]})", flush=True)
     report.write(rows, arguments.out, versions)
-    wrong = [row for row in rows if not report.within(row)]
+    wrong = [row for row in rows if not report.within(row, arguments.bound)]
     print(f"{len(chosen)} cases, {len(wrong)} of {len(rows)} results beyond the bound")
     return 1 if wrong or not rows else 0
 

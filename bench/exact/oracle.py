@@ -83,12 +83,14 @@ def attention(tensors, case, precision, stored=None):
     e = np.exp(s - m)
     total = e.sum(3, keepdims=True)
     p = e / total
+    lse = m + np.log(total)
     weight = 1
     if case.dropout:
         weight = kept(case.dropout, case.seed, batch, heads, tokens) / precision(1 - case.dropout)
     out = store((p * weight) @ v)
-    result = {"out": np.moveaxis(out, 1, 2), "lse": (m + np.log(total))[..., 0]}
+    result = {"out": np.moveaxis(out, 1, 2), "lse": lse[..., 0]}
     if "grad_out" in tensors:
+        p = np.exp(s - lse)  # as a backward pass has it that is given lse
         grad_out = np.moveaxis(tensors["grad_out"], 1, 2)
         dp = (grad_out @ np.swapaxes(v, 2, 3)) * weight
         ds = p * (dp - (out * grad_out).sum(3, keepdims=True)) * slope * scale
