@@ -108,7 +108,7 @@ TEST_CASE("in float the bits are the same at 1, 2, 3, 4 and 8 ranks") { check_bi
 
 TEST_CASE("in bfloat16 the bits are the same at 1, 2, 3, 4 and 8 ranks") { check_bits<bfloat16>(); }
 
-TEST_CASE("a sharding that cuts granules is refused, and gradients of what is learned") {
+TEST_CASE("a sharding that cuts granules is refused, and a granule of no tokens") {
   in_process_group<>(2).run([&](auto& comm) {
     const Shape shape{.heads = 4, .head_dim = 8};
     const std::string cut = refusal_of([&] {
