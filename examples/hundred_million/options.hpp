@@ -16,7 +16,7 @@ struct Options {
   std::int64_t tokens = 100'000'000;
   int ranks = 4;
   std::int64_t chunk = 65'536;
-  std::int64_t segment = 12'500'000;  ///< rows: keys between two checkpoints
+  std::int64_t segment = 2'000'000;  ///< rows: keys between two checkpoints
   int rows = 4;                       ///< rows: of each rank
   int documents_checked = 40;         ///< documents: besides those at the borders of shards
   std::filesystem::path checkpoint;
