@@ -30,7 +30,7 @@ struct Options {
   bool alibi = false;
   std::optional<double> scale;
   std::optional<double> dropout;
-  std::optional<std::uint64_t> seed;
+  std::optional<std::int64_t> seed;
   std::string dtype;
   std::int64_t chunk = 4096;
   int threads = 1;
@@ -99,6 +99,7 @@ inline void check(const Options& options) {
   if (options.dropout && !(*options.dropout >= 0 && *options.dropout < 1)) {
     refuse("--dropout is ", *options.dropout, ", it must be from 0 to below 1");
   }
+  if (options.seed.value_or(0) < 0) refuse("--seed is ", *options.seed, ", it must be at least 0");
   if (options.dropout.has_value() != options.seed.has_value()) {
     refuse(options.seed ? "--seed is of use with --dropout only"
                         : "--dropout needs --seed: the same number draws the same");

@@ -176,7 +176,8 @@ inline Request make_request(const Options& options, const safetensors::Input& in
   request.documents = read_documents(in);
   for (const std::string& mask : options.masks) join(request, mask);
   request.score = {.cap = options.softcap.value_or(0), .heads = options.alibi ? request.shape.heads : 0};
-  request.dropout = {.probability = options.dropout.value_or(0), .seed = options.seed.value_or(0)};
+  request.dropout = {.probability = options.dropout.value_or(0),
+                     .seed = static_cast<std::uint64_t>(options.seed.value_or(0))};
   request.scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(q[3])));
   request.backward = in.header().find("grad_out") != nullptr;
   request.chunk = options.chunk;

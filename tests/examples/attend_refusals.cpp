@@ -71,7 +71,7 @@ TEST_CASE("options that make no sense are refused with what was given") {
   check_refused(place, {"--softcap", "inf"}, "--softcap is inf, it must be positive and finite");
   check_refused(place, {"--dropout", "1", "--seed", "3"}, "--dropout is 1, it must be from 0 to below 1");
   check_refused(place, {"--dropout", "-0.1", "--seed", "3"}, "--dropout is -0.1, it must be from 0 to below 1");
-  check_refused(place, {"--dropout", "0.5", "--seed", "-3"}, "--seed");
+  check_refused(place, {"--dropout", "0.5", "--seed", "-3"}, "--seed is -3, it must be at least 0");
   check_refused(place, {"--scale", "nan"}, "--scale is nan, it must be finite");
   check_refused(place, {"--scale", "inf"}, "--scale is inf, it must be finite");
   check_refused(place, {"--nonsense"}, "--nonsense");
