@@ -6,6 +6,7 @@
 #include "mapped_file.hpp"
 #include "request.hpp"
 
+#include <rondo/reproducible.hpp>
 #include <rondo/rondo.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -88,15 +89,12 @@ void write_rows(Comm& comm, safetensors::Output* out, const char* name, const Ro
   }
 }
 
-/// Attention in storage type T over the ranks of a communicator. Rank 0 is given the file to write to.
-template <class T, class Score, class Dropout, class Comm>
-void compute(Comm& comm, const Request& request, const safetensors::Input& in, safetensors::Output* out,
-             const Score& score, const Dropout& dropout) {
-  using Kernel = rondo::default_kernel<T, typename Comm::execution_space>;
+/// One rank's part of attention in storage type T. Rank 0 is given the file to write to.
+template <class T, class Attention, class Problem, class Comm>
+void compute_with(Attention& attention, const Problem& problem, Comm& comm, const Request& request,
+                  const safetensors::Input& in, safetensors::Output* out) {
   using A = rondo::accumulate_t<T>;
   const rondo::Shape& shape = request.shape;
-  rondo::RingAttention attention{comm, shape, request.sharding, Kernel{}, rondo::Options{.chunk = request.chunk}};
-  const rondo::Problem problem{request.mask, score, request.scale, rondo::no_sink{}, dropout};
   const rondo::ShardTable& table = attention.shards();
   const std::int64_t tokens = attention.tokens();
 
@@ -131,6 +129,21 @@ void compute(Comm& comm, const Request& request, const safetensors::Input& in, s
   write_rows(comm, out, "grad_q", grad_q, table);
   write_rows(comm, out, "grad_k", grad_k, table);
   write_rows(comm, out, "grad_v", grad_v, table);
+}
+
+/// The same over the ranks of a communicator, as was asked for.
+template <class T, class Score, class Dropout, class Comm>
+void compute(Comm& comm, const Request& request, const safetensors::Input& in, safetensors::Output* out,
+             const Score& score, const Dropout& dropout) {
+  using Kernel = rondo::default_kernel<T, typename Comm::execution_space>;
+  const rondo::Problem problem{request.mask, score, request.scale, rondo::no_sink{}, dropout};
+  if (request.reproducible) {
+    rondo::ReproducibleAttention attention{comm, request.shape, request.sharding, Kernel{}, request.chunk};
+    return compute_with<T>(attention, problem, comm, request, in, out);
+  }
+  const rondo::Options options{.chunk = request.chunk};
+  rondo::RingAttention attention{comm, request.shape, request.sharding, Kernel{}, options};
+  compute_with<T>(attention, problem, comm, request, in, out);
 }
 
 /// The same with what was asked for. Three kernels for each type: what is not used costs nothing.

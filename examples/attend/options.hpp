@@ -32,7 +32,8 @@ struct Options {
   std::optional<double> dropout;
   std::optional<std::int64_t> seed;
   std::string dtype;
-  std::int64_t chunk = 4096;
+  bool reproducible = false;
+  std::optional<std::int64_t> chunk;
   int threads = 1;
   double deadline = 300;
 };
@@ -61,7 +62,13 @@ inline void declare(CLI::App& app, Options& options) {
       ->capture_default_str()
       ->group("Ring");
   app.add_option("--sharding", options.sharding, "contiguous, striped or zigzag")->capture_default_str()->group("Ring");
-  app.add_option("--chunk", options.chunk, "Tokens that travel at a time")->capture_default_str()->group("Ring");
+  app.add_flag("--reproducible", options.reproducible,
+               "The same bits on every number of ranks, with every sharding; backward takes twice the time")
+      ->group("Ring");
+  app.add_option("--chunk", options.chunk,
+                 "Tokens that travel at a time; 4096 if not given. With --reproducible the length on which the bits "
+                 "depend; 512")
+      ->group("Ring");
   app.add_option("--threads", options.threads, "Threads of each rank")->capture_default_str()->group("Ring");
   app.add_option("--deadline", options.deadline, "Seconds that a rank waits for another")
       ->capture_default_str()
@@ -92,7 +99,7 @@ inline void check(const Options& options) {
   one_of("sharding", options.sharding, {"contiguous", "striped", "zigzag"}, "contiguous, striped or zigzag");
   one_of("dtype", options.dtype, {"", "f64", "f32", "bf16", "f16"}, "f64, f32, bf16 or f16");
   at_least_one("ranks", options.ranks.value_or(1));
-  at_least_one("chunk", options.chunk);
+  at_least_one("chunk", options.chunk.value_or(1));
   at_least_one("threads", options.threads);
   positive("deadline", options.deadline);
   if (options.softcap) positive("softcap", *options.softcap);

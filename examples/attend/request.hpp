@@ -30,6 +30,7 @@ struct Request {
   rondo::dropout dropout;
   double scale = 0;
   bool backward = false;
+  bool reproducible = false;
   safetensors::Dtype dtype;
   std::int64_t chunk = 4096;
 };
@@ -171,7 +172,9 @@ inline Request make_request(const Options& options, const safetensors::Input& in
                                .head_dim = small("head_dim", q[3])};
   if (k[2] == 0) refuse("k has shape ", shape_text(k), ": it must have at least 1 head");
   request.shape = request.shape.checked();
-  request.sharding = chosen_sharding::named(options.sharding, q[1]);
+  request.reproducible = options.reproducible;
+  request.chunk = options.chunk.value_or(options.reproducible ? 512 : 4096);
+  request.sharding = chosen_sharding::named(options.sharding, q[1], options.reproducible ? request.chunk : 1);
   request.dtype = compute_type(options, in.header());
   request.documents = read_documents(in);
   for (const std::string& mask : options.masks) join(request, mask);
@@ -180,7 +183,6 @@ inline Request make_request(const Options& options, const safetensors::Input& in
                      .seed = static_cast<std::uint64_t>(options.seed.value_or(0))};
   request.scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(q[3])));
   request.backward = in.header().find("grad_out") != nullptr;
-  request.chunk = options.chunk;
   return request;
 }
 

@@ -121,6 +121,7 @@ std::vector<Choice> all_choices() {
       without_effect({"--sharding", "zigzag"}),
       without_effect({"--chunk", "4"}),
       without_effect({"--threads", "2"}),
+      without_effect({"--reproducible"}),
       without_effect({"--deadline", "60"}),
   };
 }
@@ -128,7 +129,7 @@ std::vector<Choice> all_choices() {
 /// Whether both give an option that may be given once. (A flag is as good as two.)
 bool given_twice(const Choice& a, const Choice& b) {
   return std::any_of(a.words.begin(), a.words.end(), [&](const std::string& word) {
-    return word.starts_with("--") && word != "--mask" && word != "--alibi" &&
+    return word.starts_with("--") && word != "--mask" && word != "--alibi" && word != "--reproducible" &&
            std::find(b.words.begin(), b.words.end(), word) != b.words.end();
   });
 }
