@@ -2,7 +2,8 @@
 // turns; half of the pairs the other way round. Under mpiexec, one thread a rank:
 //   mpiexec -n 2 build/release/bin/bench_overlap tokens=16384 heads=8 dim=64 pairs=5 chunk=4096 share=0.8 causal=1
 // share > 0: behind a link (rondo::paced) on which the largest transfer of a step takes that share of its computation;
-// rate > 0: behind a link of so many bytes per second. passes: 1 forward, 2 backward, 3 both.
+// rate > 0: behind a link of so many bytes per second. Both print what was predicted from the steps' computation alone.
+// passes: 1 forward, 2 backward, 3 both.
 // methods=1: four ways to let messages move, in turns: asking between the kernel's tiles (the engine's way), between
 // parts of the queries (polls of them a step), at the ends of smaller pieces, and a thread that asks every 100 µs.
 // Prints a line of JSON for each pass and method.
@@ -156,9 +157,28 @@ double rate_for(Comm& comm, const rondo::Recorder& recorder, std::size_t from, d
   return largest(comm, rate);
 }
 
+/// Seconds by which a link of `rate` bytes per second makes the slowest rank slower, were there nothing else: a step takes
+/// as long as its computation or its transfer, whichever is longer.
+double added_by(Comm& comm, const rondo::Recorder& recorder, std::size_t from, double rate) {
+  double compute = 0;
+  double alone = 0;
+  double behind_link = 0;
+  for (std::size_t i = from; i < recorder.events().size(); ++i) {
+    const rondo::Event& event = recorder.events()[i];
+    if (event.kind == rondo::Event::Kind::compute) {
+      compute = event.end - event.begin;
+      alone += compute;
+      behind_link += compute;
+    }
+    if (event.kind == rondo::Event::Kind::send)
+      behind_link += std::max(0.0, static_cast<double>(event.bytes) / rate - compute);
+  }
+  return largest(comm, behind_link) - largest(comm, alone);
+}
+
 /// What one method gave.
 struct Series {
-  std::vector<double> silent, moving, exposed, over;
+  std::vector<double> silent, moving, exposed, over, predicted;
 };
 
 template <class Problem>
@@ -174,7 +194,12 @@ void measure(Comm& world, const Problem& problem, bool backward, double rate) {
     double undisturbed = 0;
     for (std::size_t i = 0; i < rings.size(); ++i) {
       double times[2] = {};
-      for (const bool moves : {pair % 2 == 0, pair % 2 != 0}) times[moves] = rings[i]->seconds(backward, moves);
+      for (const bool moves : {pair % 2 == 0, pair % 2 != 0}) {
+        const std::size_t from = rings[i]->recorder.events().size();
+        times[moves] = rings[i]->seconds(backward, moves);
+        if (!moves && rate > 0)
+          series[i].predicted.push_back(added_by(world, rings[i]->recorder, from, rate) / times[0]);
+      }
       if (i == 0) undisturbed = times[0];
       series[i].silent.push_back(times[0]);
       series[i].moving.push_back(times[1]);
@@ -191,11 +216,13 @@ void measure(Comm& world, const Problem& problem, bool backward, double rate) {
     if (world.rank() != 0) continue;
     const Series& s = series[i];
     std::printf(
-        R"({"pass":"%s","method":"%s","ranks":%d,"tokens":%g,"chunk":%g,"rate":%.4g,"MB_sent":%.4g,"silent_s":%.4f,"moving_s":%.4f,"exposed":%.4f,"exposed_min":%.4f,"exposed_max":%.4f,"over_undisturbed":%.4f,"moved_before_wait":%s})"
+        R"({"pass":"%s","method":"%s","ranks":%d,"tokens":%g,"chunk":%g,"rate":%.4g,"MB_sent":%.4g,"silent_s":%.4f,"moving_s":%.4f,"exposed":%.4f,"exposed_min":%.4f,"exposed_max":%.4f,"over_undisturbed":%.4f,"predicted":%s,"moved_before_wait":%s})"
         "\n",
         backward ? "backward" : "forward", method_names[i], world.size(), settings["tokens"], settings["chunk"], rate,
         bytes * 1e-6, median(s.silent), median(s.moving), median(s.exposed), *std::ranges::min_element(s.exposed),
-        *std::ranges::max_element(s.exposed), median(s.over), rate > 0 ? std::to_string(before_wait).c_str() : "null");
+        *std::ranges::max_element(s.exposed), median(s.over),
+        rate > 0 ? std::to_string(median(s.predicted)).c_str() : "null",
+        rate > 0 ? std::to_string(before_wait).c_str() : "null");
     std::fflush(stdout);
   }
 }
