@@ -122,11 +122,12 @@ struct user_kernel {
   template <ProblemType P>
   void fold(const Exec&, const P&, const Shape&, const In&, const Run&, const Wire&, const Run&,
             const SoftmaxState<float, Space>&, Phase) const {}
-  void finish(const Exec&, const SoftmaxState<float, Space>&, const Out&, const Rows&) const {}
+  template <ProblemType P>
+  void finish(const Exec&, const P&, const SoftmaxState<float, Space>&, const Out&, const Rows&) const {}
   void delta(const Exec&, const In&, const In&, const Rows&) const {}
   template <ProblemType P>
   void fold_gradient(const Exec&, const P&, const Shape&, const In&, const In&, const InRows&, const InRows&,
-                     const Run&, const Wire&, const Run&, const Out&, const Out&, const Out&) const {}
+                     const Run&, const Wire&, const Run&, const Out&, const Out&, const Out&, double*) const {}
 };
 struct without_wire_format : user_kernel {
   void wire_format() const {}
