@@ -58,14 +58,16 @@ def draw(rows, path):
              title="Exposed communication, % of the time without")
     left.set_yticks(blocks, [str(block) for block in blocks])
     left.minorticks_off()
-    left.legend(loc="lower left")
+    left.set_ylim(0.7 * blocks[0], 2 * blocks[-1])
+    left.legend(loc="upper right")
     figure.colorbar(dots, ax=left)
     for block in blocks:
         mine = sorted((row for row in rows if row["block"] == block), key=lambda row: row["share"])
         right.plot([row["share"] for row in mine], [100 * row["exposed"] for row in mine], "o", label=f"c = {block}")
     line = [share / 100 for share in range(5, 650)]
     right.plot(line, [50 * max(0, share - 1) for share in line], color="black", linewidth=1, label="predicted")
-    right.set(xscale="log", yscale="symlog", xlabel="transfer of a step / its computation", ylabel="exposed (%)", ylim=(-8, 500))
+    right.set(xscale="log", xlabel="transfer of a step / its computation", ylabel="exposed (%)")
+    right.set_yscale("symlog", linthresh=10)
     right.axvline(1, color="#d62728", linewidth=1)
     right.legend()
     figure.savefig(path, dpi=110)
