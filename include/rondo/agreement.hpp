@@ -54,4 +54,25 @@ void check_agreement(Comm& comm, const std::array<Field, Count>& fields, std::ex
   }
 }
 
+/// What check() throws, or null.
+template <class Check>
+std::exception_ptr refusal_of(const Check& check) {
+  try {
+    check();
+    return nullptr;
+  } catch (...) {
+    return std::current_exception();
+  }
+}
+
+/// check_agreement on what fields() gives, or, where ranks need not be compared, the rank's own refusal alone.
+template <Communicator Comm, class Fields>
+void agree(Comm& comm, bool compare, const Fields& fields, std::exception_ptr refusal) {
+  if (compare) {
+    check_agreement(comm, fields(), refusal);
+  } else if (refusal) {
+    std::rethrow_exception(refusal);
+  }
+}
+
 }  // namespace rondo::detail

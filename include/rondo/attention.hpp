@@ -2,14 +2,13 @@
 /// RingAttention, the front door: exact attention over a sequence spread over the ranks of a communicator.
 #pragma once
 
-#include <rondo/agreement.hpp>
+#include <rondo/arguments.hpp>
 #include <rondo/comm/concept.hpp>
 #include <rondo/engine.hpp>
 #include <rondo/engine/recorder.hpp>
 #include <rondo/engine/statistics.hpp>
 #include <rondo/engine/workspace_bytes.hpp>
 #include <rondo/kernel/default.hpp>
-#include <rondo/overlap.hpp>
 #include <rondo/problem.hpp>
 #include <rondo/sharding/cross.hpp>
 #include <rondo/sharding/shard_table.hpp>
@@ -18,7 +17,6 @@
 
 #include <Kokkos_Core.hpp>
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -115,13 +113,7 @@ class RingAttention {
                const P& problem = {}) {
     P resolved = problem;
     agree("forward", problem, [&] {
-      check_queries("q", q);
-      check_keys("k", k);
-      check_keys("v", v);
-      check_queries("out", out);
-      check_rows("lse", lse);
-      detail::check_separate("out", out, {"q", "k", "v", "lse"}, q, k, v, lse);
-      detail::check_separate("lse", lse, {"q", "k", "v"}, q, k, v);
+      arguments().forward(q, k, v, out, lse);
       resolved = checked(problem);
     });
     engine_.forward(exec, resolved, q, k, v, out, lse);
@@ -141,9 +133,9 @@ class RingAttention {
                const Tensor4<value_type>& out, const Tensor3<accumulate_type>& lse, const P& problem = {}) {
     P resolved = problem;
     agree("forward", problem, [&] {
-      check_queries("q", q);
-      check_queries("out", out);
-      check_rows("lse", lse);
+      arguments().queries("q", q);
+      arguments().queries("out", out);
+      arguments().rows("lse", lse);
       detail::check_separate("out", out, {"q", "lse"}, q, lse);
       detail::check_separate("lse", lse, {"q"}, q);
       resolved = checked(problem);
@@ -162,21 +154,7 @@ class RingAttention {
                 const P& problem = {}) {
     P resolved = problem;
     agree("backward", problem, [&] {
-      check_queries("q", q);
-      check_keys("k", k);
-      check_keys("v", v);
-      check_queries("out", out);
-      check_rows("lse", lse);
-      check_queries("grad_out", grad_out);
-      check_queries("grad_q", grad_q);
-      check_keys("grad_k", grad_k);
-      check_keys("grad_v", grad_v);
-      const auto inputs = {"q", "k", "v", "out", "lse", "grad_out"};
-      detail::check_separate("grad_q", grad_q, inputs, q, k, v, out, lse, grad_out);
-      detail::check_separate("grad_k", grad_k, inputs, q, k, v, out, lse, grad_out);
-      detail::check_separate("grad_v", grad_v, inputs, q, k, v, out, lse, grad_out);
-      detail::check_separate("grad_q", grad_q, {"grad_k", "grad_v"}, grad_k, grad_v);
-      detail::check_separate("grad_k", grad_k, {"grad_v"}, grad_v);
+      arguments().backward(q, k, v, out, lse, grad_out, grad_q, grad_k, grad_v);
       resolved = checked(problem);
     });
     engine_.backward(exec, resolved, q, k, v, out, lse, grad_out, grad_q, grad_k, grad_v);
@@ -194,22 +172,10 @@ class RingAttention {
  private:
   using Engine = detail::Engine<Comm, Kernel>;
 
-  /// The problem with its scale filled in, after its mask has seen what it is used with.
+  detail::Arguments arguments() const { return {shape(), tokens(), key_tokens()}; }
   template <ProblemType P>
   P checked(const P& problem) const {
-    detail::check_policy(problem.mask, shape().batch, shards().total_tokens(), key_shards().total_tokens());
-    return problem.resolved(shape());
-  }
-
-  /// Runs check() on this rank's arguments, then tells the others and compares with theirs.
-  template <class Check>
-  static std::exception_ptr refusal_of(const Check& check) {
-    try {
-      check();
-      return nullptr;
-    } catch (...) {
-      return std::current_exception();
-    }
+    return detail::checked(problem, shape(), shards(), key_shards());
   }
 
   static Engine agreed_engine(Comm& comm, const Shape& shape, const ShardingT& sharding, const Kernel& kernel,
@@ -217,7 +183,7 @@ class RingAttention {
     Shape checked;
     auto queries = std::make_shared<const ShardTable>();
     auto keys = queries;
-    const std::exception_ptr refusal = refusal_of([&] {
+    const std::exception_ptr refusal = detail::refusal_of([&] {
       checked = shape.checked();
       if (options.chunk < 1) {
         throw argument_error(detail::message("options: chunk is ", options.chunk, ", it must be at least 1"));
@@ -233,47 +199,32 @@ class RingAttention {
       detail::check_budget(detail::rank_layout(kernel, checked, queries->tokens(comm.rank()), piece).bytes,
                            options.budget, comm.rank());
     });
-    if (check_agreement) {
-      detail::check_agreement(
-          comm,
-          std::array{detail::Field{"batch", shape.batch}, detail::Field{"heads", shape.heads},
-                     detail::Field{"kv_heads", checked.kv_heads}, detail::Field{"head_dim", shape.head_dim},
-                     detail::Field{"storage type (bits, 17 for float16)", precision_traits<value_type>::code},
-                     detail::Field{"kernel wire format", Kernel::wire_format},
-                     detail::Field{"kind of sharding", ShardingT::code},
-                     detail::Field{"total tokens", queries->total_tokens()},
-                     detail::Field{"total keys", keys->total_tokens()},
-                     detail::Field{"shards (a number over all runs)",
-                                   detail::mixed(queries->fingerprint(), keys->fingerprint())},
-                     detail::Field{"chunk", options.chunk}},
-          refusal);
-    } else if (refusal) {
-      std::rethrow_exception(refusal);
-    }
+    const auto fields = [&] {
+      return std::array{detail::Field{"batch", shape.batch},
+                        detail::Field{"heads", shape.heads},
+                        detail::Field{"kv_heads", checked.kv_heads},
+                        detail::Field{"head_dim", shape.head_dim},
+                        detail::Field{"storage type (bits, 17 for float16)", precision_traits<value_type>::code},
+                        detail::Field{"kernel wire format", Kernel::wire_format},
+                        detail::Field{"kind of sharding", ShardingT::code},
+                        detail::Field{"total tokens", queries->total_tokens()},
+                        detail::Field{"total keys", keys->total_tokens()},
+                        detail::Field{"shards (a number over all runs)",
+                                      detail::mixed(queries->fingerprint(), keys->fingerprint())},
+                        detail::Field{"chunk", options.chunk}};
+    };
+    detail::agree(comm, check_agreement, fields, refusal);
     return Engine(comm, kernel, checked, std::move(queries), std::move(keys), options.chunk, options.polls,
                   options.recorder);
   }
 
   template <ProblemType P, class Check>
   void agree(const char* operation, const P& problem, const Check& check) {
-    const std::exception_ptr refusal = refusal_of(check);
-    if (check_agreement_) {
-      detail::check_agreement(
-          engine_.comm(),
-          std::array{detail::Field{"operation", operation[0] == 'f' ? 1 : 2},
-                     detail::Field{"kind of mask", P::mask_type::code},
-                     detail::Field{"parameters of the mask", detail::fingerprint(problem.mask)},
-                     detail::Field{"kind of score function", P::score_type::code},
-                     detail::Field{"parameters of the score function", detail::fingerprint(problem.score)},
-                     detail::Field{"kind of sink", P::sink_type::code},
-                     detail::Field{"gradient of the sink", wants_sinks(problem)},
-                     detail::Field{"kind of dropout", P::dropout_type::code},
-                     detail::Field{"parameters of the dropout", detail::fingerprint(problem.dropout)},
-                     detail::Field{"scale (as bits)", std::bit_cast<std::int64_t>(problem.scale) >> 1}},
-          refusal);
-    } else if (refusal) {
-      std::rethrow_exception(refusal);
-    }
+    const std::exception_ptr refusal = detail::refusal_of(check);
+    const auto fields = [&] {
+      return detail::call_fields(operation[0] == 'f' ? 1 : 2, problem, wants_sinks(problem));
+    };
+    detail::agree(engine_.comm(), check_agreement_, fields, refusal);
   }
 
   template <ProblemType P>
@@ -285,21 +236,6 @@ class RingAttention {
     } else {
       return false;
     }
-  }
-
-  template <class View>
-  void check_queries(const char* name, const View& x) const {
-    detail::check_extents(name, "[batch, sequence, heads, head_dim]", x,
-                          {shape().batch, tokens(), shape().heads, shape().head_dim});
-  }
-  template <class View>
-  void check_keys(const char* name, const View& x) const {
-    detail::check_extents(name, "[batch, sequence, kv_heads, head_dim]", x,
-                          {shape().batch, key_tokens(), shape().kv_heads, shape().head_dim});
-  }
-  template <class View>
-  void check_rows(const char* name, const View& x) const {
-    detail::check_extents(name, "[batch, heads, sequence]", x, {shape().batch, shape().heads, tokens()});
   }
 
   bool check_agreement_;

@@ -2,13 +2,12 @@
 /// Attention whose bits do not depend on the number of ranks.
 #pragma once
 
-#include <rondo/agreement.hpp>
+#include <rondo/arguments.hpp>
 #include <rondo/comm/concept.hpp>
 #include <rondo/engine/gradient.hpp>
 #include <rondo/engine/granules.hpp>
 #include <rondo/engine/statistics.hpp>
 #include <rondo/kernel/default.hpp>
-#include <rondo/overlap.hpp>
 #include <rondo/problem.hpp>
 #include <rondo/sharding/cross.hpp>
 #include <rondo/tensor.hpp>
@@ -16,8 +15,8 @@
 
 #include <Kokkos_Core.hpp>
 
+#include <algorithm>
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
@@ -95,13 +94,7 @@ class ReproducibleAttention {
                const P& problem = {}) {
     P resolved = problem;
     agree_on(1, problem, [&] {
-      check_queries("q", q);
-      check_keys("k", k);
-      check_keys("v", v);
-      check_queries("out", out);
-      check_rows("lse", lse);
-      detail::check_separate("out", out, {"q", "k", "v", "lse"}, q, k, v, lse);
-      detail::check_separate("lse", lse, {"q", "k", "v"}, q, k, v);
+      arguments().forward(q, k, v, out, lse);
       resolved = checked(problem);
     });
     const detail::Stopwatch watch(statistics_.seconds);
@@ -130,21 +123,7 @@ class ReproducibleAttention {
                 const P& problem = {}) {
     P resolved = problem;
     agree_on(2, problem, [&] {
-      check_queries("q", q);
-      check_keys("k", k);
-      check_keys("v", v);
-      check_queries("out", out);
-      check_rows("lse", lse);
-      check_queries("grad_out", grad_out);
-      check_queries("grad_q", grad_q);
-      check_keys("grad_k", grad_k);
-      check_keys("grad_v", grad_v);
-      const auto inputs = {"q", "k", "v", "out", "lse", "grad_out"};
-      detail::check_separate("grad_q", grad_q, inputs, q, k, v, out, lse, grad_out);
-      detail::check_separate("grad_k", grad_k, inputs, q, k, v, out, lse, grad_out);
-      detail::check_separate("grad_v", grad_v, inputs, q, k, v, out, lse, grad_out);
-      detail::check_separate("grad_q", grad_q, {"grad_k", "grad_v"}, grad_k, grad_v);
-      detail::check_separate("grad_k", grad_k, {"grad_v"}, grad_v);
+      arguments().backward(q, k, v, out, lse, grad_out, grad_q, grad_k, grad_v);
       resolved = checked(problem);
       refuse_learned(problem);
     });
@@ -202,7 +181,9 @@ class ReproducibleAttention {
       return workspace_.bytes(visitor_slot_[at(slot)], visitor_bytes_);
     };
     const auto needed = [&](int rank, const detail::Granule& granule) {
-      return sees_some(std::vector{granule.piece.tokens}, keys_.runs(rank), problem.mask);
+      return std::ranges::any_of(keys_.runs(rank), [&](const Run& keys) {
+        return sees_some(problem.mask, shape_.batch, shape_.heads, granule.piece.tokens, keys);
+      });
     };
     circulate(exec, "backward", query_granules_, needed, message, pack, [&](const detail::Granule& queries, int slot) {
       const Visitor from = visitor(slot, queries.piece.tokens.count);
@@ -239,7 +220,9 @@ class ReproducibleAttention {
   void circulate_keys(const execution_space& exec, const char* what, Pass pass, const P& problem,
                       const Tensor4<const T>& k, const Tensor4<const T>& v, const Compute& compute) {
     const auto needed = [&](int rank, const detail::Granule& granule) {
-      return sees_some(queries_.runs(rank), std::vector{granule.piece.tokens}, problem.mask);
+      return std::ranges::any_of(queries_.runs(rank), [&](const Run& queries) {
+        return sees_some(problem.mask, shape_.batch, shape_.heads, queries, granule.piece.tokens);
+      });
     };
     const auto message = [&](const detail::Granule& granule, int slot) {
       return workspace_.bytes(slots(pass)[at(slot)], kernel_.wire_bytes(pass, shape_, granule.piece.tokens.count));
@@ -286,20 +269,6 @@ class ReproducibleAttention {
       ++statistics_.messages_sent;
       statistics_.bytes_sent += static_cast<std::int64_t>(bytes.size());
     }
-  }
-
-  template <class Queries, class Keys, Mask M>
-  bool sees_some(const Queries& queries, const Keys& keys, const M& mask) const {
-    for (const Run& of_queries : queries) {
-      for (const Run& of_keys : keys) {
-        for (int b = 0; b < shape_.batch; ++b) {
-          for (int h = 0; h < (same_for_all_heads<M> ? 1 : shape_.heads); ++h) {
-            if (mask.coverage(b, h, of_queries, of_keys) != Coverage::none) return true;
-          }
-        }
-      }
-    }
-    return false;
   }
 
   template <class F>
@@ -384,10 +353,10 @@ class ReproducibleAttention {
 
   // --- Checks
 
+  detail::Arguments arguments() const { return {shape_, tokens(), key_tokens()}; }
   template <ProblemType P>
   P checked(const P& problem) const {
-    detail::check_policy(problem.mask, shape_.batch, queries_.total_tokens(), keys_.total_tokens());
-    return problem.resolved(shape_);
+    return detail::checked(problem, shape_, queries_, keys_);
   }
   /// Their gradients are sums over ranks.
   template <ProblemType P>
@@ -398,51 +367,19 @@ class ReproducibleAttention {
     if (wanted) {
       throw argument_error(
           "reproducible: gradients of sinks and of a score function's parameters are sums over ranks, whose bits "
-          "depend on "
-          "their number; leave their pointers null");
+          "depend on their number; leave their pointers null");
     }
   }
-  template <class View>
-  void check_queries(const char* name, const View& x) const {
-    detail::check_extents(name, "[batch, sequence, heads, head_dim]", x,
-                          {shape_.batch, tokens(), shape_.heads, shape_.head_dim});
-  }
-  template <class View>
-  void check_keys(const char* name, const View& x) const {
-    detail::check_extents(name, "[batch, sequence, kv_heads, head_dim]", x,
-                          {shape_.batch, key_tokens(), shape_.kv_heads, shape_.head_dim});
-  }
-  template <class View>
-  void check_rows(const char* name, const View& x) const {
-    detail::check_extents(name, "[batch, heads, sequence]", x, {shape_.batch, shape_.heads, tokens()});
-  }
-
   template <ProblemType P, class Check>
   void agree_on(int operation, const P& problem, const Check& check) {
-    agree({{"operation", operation},
-           {"kind of mask", P::mask_type::code},
-           {"parameters of the mask", detail::fingerprint(problem.mask)},
-           {"kind of score function", P::score_type::code},
-           {"parameters of the score function", detail::fingerprint(problem.score)},
-           {"kind of sink", P::sink_type::code},
-           {"kind of dropout", P::dropout_type::code},
-           {"parameters of the dropout", detail::fingerprint(problem.dropout)},
-           {"scale (as bits)", std::bit_cast<std::int64_t>(problem.scale) >> 1}},
-          check);
+    const std::exception_ptr refusal = detail::refusal_of(check);
+    const auto fields = [&] { return detail::call_fields(operation, problem, false); };
+    detail::agree(*comm_, comm_->size() > 1, fields, refusal);
   }
   template <std::size_t Count, class Check>
   void agree(const detail::Field (&fields)[Count], const Check& check) {
-    std::exception_ptr refusal;
-    try {
-      check();
-    } catch (...) {
-      refusal = std::current_exception();
-    }
-    if (comm_->size() > 1) {
-      detail::check_agreement(*comm_, std::to_array(fields), refusal);
-    } else if (refusal) {
-      std::rethrow_exception(refusal);
-    }
+    const std::exception_ptr refusal = detail::refusal_of(check);
+    detail::agree(*comm_, comm_->size() > 1, [&] { return std::to_array(fields); }, refusal);
   }
 
   Comm* comm_;

@@ -13,17 +13,6 @@ namespace rondo::detail {
 /// Parts are multiples of what kernels take at a time, so that cutting them off changes no bits.
 inline constexpr std::int64_t seen_rows_step = 768;
 
-/// Whether no query sees any key, in any head of any batch entry.
-template <Mask M>
-bool sees_nothing(const M& mask, int batch, int heads, const Run& queries, const Run& keys) {
-  for (int b = 0; b < batch; ++b) {
-    for (int h = 0; h < heads; ++h) {
-      if (mask.coverage(b, h, queries, keys) != Coverage::none) return false;
-    }
-  }
-  return true;
-}
-
 /// Calls f(run, row) for what is left of `queries`, which begin at `row`, without the rows at both ends that see nothing.
 template <Mask M, class F>
 void for_seen_rows(const M& mask, int batch, int heads, const Run& queries, std::int64_t row, const Run& keys,
@@ -34,7 +23,7 @@ void for_seen_rows(const M& mask, int batch, int heads, const Run& queries, std:
     return queries.part(begin, std::min<std::int64_t>(last * seen_rows_step, queries.count) - begin);
   };
   const auto nothing = [&](std::int64_t first, std::int64_t last) {
-    return first == last || sees_nothing(mask, batch, heads, part(first, last), keys);
+    return first == last || !sees_some(mask, batch, heads, part(first, last), keys);
   };
   if (queries.count == 0 || keys.count == 0 || nothing(0, steps)) return;
   // The longest beginning that sees nothing, and then the longest end.

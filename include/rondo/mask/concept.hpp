@@ -83,4 +83,16 @@ KOKKOS_INLINE_FUNCTION IndexRange indices_in(const Interval& interval, const Run
   return {begin, end < begin ? begin : end};
 }
 
+/// Whether some query sees some key, in any head of any batch entry.
+template <Mask M>
+bool sees_some(const M& mask, int batch, int heads, const Run& queries, const Run& keys) {
+  const int different_heads = same_for_all_heads<M> ? 1 : heads;
+  for (int b = 0; b < batch; ++b) {
+    for (int h = 0; h < different_heads; ++h) {
+      if (mask.coverage(b, h, queries, keys) != Coverage::none) return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace rondo

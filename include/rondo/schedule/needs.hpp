@@ -43,7 +43,8 @@ class Needs {
       for (std::int64_t piece = 0; piece < pieces_; ++piece) {
         const Run tokens = keys.piece(owner, piece, chunk).tokens;
         for (int hop = 1; hop < ranks_; ++hop) {
-          const bool needs = sees_some(queries.runs((owner + hop) % ranks_), tokens, mask, batch, heads);
+          const auto sees = [&](const Run& run) { return sees_some(mask, batch, heads, run, tokens); };
+          const bool needs = std::ranges::any_of(queries.runs((owner + hop) % ranks_), sees);
           needed_[at(owner, piece) * static_cast<std::size_t>(ranks_) + static_cast<std::size_t>(hop)] = needs;
           // Nobody is told of an empty message, and an idle rank takes part in every step all the same.
           all_ = all_ && (needs || tokens.count == 0 || queries.tokens((owner + hop) % ranks_) == 0);
@@ -81,19 +82,6 @@ class Needs {
 
   std::size_t at(int owner, std::int64_t piece) const {
     return static_cast<std::size_t>(owner) * static_cast<std::size_t>(pieces_) + static_cast<std::size_t>(piece);
-  }
-
-  template <class Runs, Mask M>
-  static bool sees_some(const Runs& runs, const Run& keys, const M& mask, int batch, int heads) {
-    const int different_heads = same_for_all_heads<M> ? 1 : heads;
-    for (const Run& queries : runs) {
-      for (int b = 0; b < batch; ++b) {
-        for (int h = 0; h < different_heads; ++h) {
-          if (mask.coverage(b, h, queries, keys) != Coverage::none) return true;
-        }
-      }
-    }
-    return false;
   }
 
   /// Up to some rank and down to the next one that needs it: the fewest hops in all.
