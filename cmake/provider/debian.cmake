@@ -3,6 +3,7 @@
 
 include_guard(GLOBAL)
 include("${CMAKE_CURRENT_LIST_DIR}/apt.cmake")
+include("${CMAKE_CURRENT_LIST_DIR}/debian_hip.cmake")
 include("${CMAKE_CURRENT_LIST_DIR}/debian_kokkos.cmake")
 
 # The machine's release by name; empty where there is none of the tools.

@@ -15,6 +15,14 @@
 
 namespace rondo::detail {
 
+/// gradient[i] = sums(i), rounded. (Of its own: nvcc takes no lambda for a device from a private function.)
+template <class Exec, class Sums, class A>
+void round_sums(const Exec& exec, const Sums& sums, int count, A* gradient) {
+  Kokkos::parallel_for(
+      "rondo::sums", Kokkos::RangePolicy<Exec>(exec, 0, count),
+      KOKKOS_LAMBDA(int index) { gradient[index] = static_cast<A>(sums(index)); });
+}
+
 /// One rank's sums. The memory grows with what is asked for and is kept for the next call.
 template <class Exec>
 class ParameterSums {
@@ -82,10 +90,7 @@ class ParameterSums {
     exec.fence("rondo::sums");
     comm.all_reduce(std::span<double>(host_.data(), static_cast<std::size_t>(count)), Reduction::sum);
     Kokkos::deep_copy(exec, sums_, host_);
-    const auto sums = sums_;
-    Kokkos::parallel_for(
-        "rondo::sums", Kokkos::RangePolicy<Exec>(exec, 0, count),
-        KOKKOS_LAMBDA(int index) { gradient[index] = static_cast<A>(sums(index)); });
+    round_sums(exec, sums_, count, gradient);
   }
 
   Kokkos::View<double*, Space> sums_;

@@ -199,7 +199,10 @@ namespace lanes_detail {
 /// The elements of a and, from sizeof...(Lanes) on, of b, at the given places.
 template <int... Lanes, class V>
 [[gnu::always_inline]] inline V shuffled(V a, V b) {
-#if __has_builtin(__builtin_shufflevector)
+#if defined(__NVCC__)  // whose front end expands no pack in either builtin
+  constexpr int count = sizeof...(Lanes);
+  return V{(Lanes < count ? a[Lanes % count] : b[Lanes % count])...};
+#elif __has_builtin(__builtin_shufflevector)
   return __builtin_shufflevector(a, b, Lanes...);
 #else
   return __builtin_shuffle(a, b, decltype(a == b){Lanes...});

@@ -29,7 +29,7 @@ struct ForwardFold {
   bool first;
   int level;
 
-  static int scratch_rows(const Shape& shape) { return 2 * shape.head_dim + 2 * tile_rows + 3; }
+  KOKKOS_FUNCTION static int scratch_rows(const Shape& shape) { return 2 * shape.head_dim + 2 * tile_rows + 3; }
 
   KOKKOS_FUNCTION void operator()(const Member& team) const {
     const int blocks = (queries.count + lanes - 1) / lanes;
@@ -63,8 +63,7 @@ struct ForwardFold {
       const Coverage coverage = scores.coverage(mine, tile);
       if (coverage == Coverage::none) continue;
       fill(team, s, tile.count, A{0});
-      add_product(team, s, query, tile.count, dim,
-                  [&](int r, int d) { return k.template at<A>(begin + r, d); });
+      add_product(team, s, query, tile.count, dim, [&](int r, int d) { return k.template at<A>(begin + r, d); });
       score_query_lanes(team, scores, s, visible, mine, tile, coverage);
       exponentiate(team, scores, s, tile.count, m, l, factor);
       if constexpr (P::has_dropout) drop(team, scores, s, mine, tile);

@@ -61,6 +61,25 @@ KOKKOS_FUNCTION void add_parameters(const Member& team, const Scores& scores, do
   });
 }
 
+/// sums += those of the teams, in their order.
+/// \param team_sums  [batch, heads, query_blocks, per_head]
+/// \param sums       [heads, per_head]
+template <class Exec>
+void add_teams(const Exec& exec, const Shape& shape, int per_head, int query_blocks, const double* team_sums,
+               double* sums) {
+  const Shape s = shape;
+  Kokkos::parallel_for(
+      "rondo::sums", Kokkos::RangePolicy<Exec>(exec, 0, shape.heads * per_head), KOKKOS_LAMBDA(int index) {
+        const int head = index / per_head;
+        for (int b = 0; b < s.batch; ++b) {
+          for (int block = 0; block < query_blocks; ++block) {
+            const std::int64_t team = (std::int64_t{b} * s.heads + head) * query_blocks + block;
+            sums[index] += team_sums[team * per_head + index % per_head];
+          }
+        }
+      });
+}
+
 /// grad_q of 64 queries a team: a lane is a query, rows are the piece's keys.
 template <class T, class A, class Exec, ProblemType P>
 struct QueryGradient {
@@ -71,7 +90,7 @@ struct QueryGradient {
   Tensor<A, 4, Space> grad_q;
   double* team_sums;  ///< [teams, parameters_per_head], or null
 
-  static int scratch_rows(const Shape& shape) { return 3 * shape.head_dim + 3 * tile_rows + 3; }
+  KOKKOS_FUNCTION static int scratch_rows(const Shape& shape) { return 3 * shape.head_dim + 3 * tile_rows + 3; }
 
   KOKKOS_FUNCTION void operator()(const Member& team) const {
     const int blocks = (in.queries.count + lanes - 1) / lanes;
@@ -161,7 +180,7 @@ struct KeyValueGradient {
   Tensor<A, 4, Space> grad_k;
   Tensor<A, 4, Space> grad_v;
 
-  static int scratch_rows(const Shape& shape) { return 4 * shape.head_dim + 3 * tile_rows; }
+  KOKKOS_FUNCTION static int scratch_rows(const Shape& shape) { return 4 * shape.head_dim + 3 * tile_rows; }
 
   KOKKOS_FUNCTION void operator()(const Member& team) const {
     const int blocks = (in.keys.count + lanes - 1) / lanes;
@@ -211,8 +230,9 @@ struct KeyValueGradient {
           for_lanes(team, [=](int x) {
             seen[x] = coverage == Coverage::all || (x < count && scores.allowed(i, mine.at(x))) ? A{1} : A{0};
           });
-          for_lanes(team,
-                    [=](int x) { probability_and_gradient(scores, lse2, lse2_factor, delta, i, mine.at(x), p[x], gradient[x]); });
+          for_lanes(team, [=](int x) {
+            probability_and_gradient(scores, lse2, lse2_factor, delta, i, mine.at(x), p[x], gradient[x]);
+          });
         }
         const auto query_column = [&](int d, int r) { return query(r, d); };
         const auto grad_out_column = [&](int d, int r) { return grad_out(r, d); };

@@ -105,7 +105,9 @@ class LaneScratch {
     return result;
   }
 
-  static constexpr std::size_t bytes(int rows) { return static_cast<std::size_t>(rows) * lanes * sizeof(A); }
+  KOKKOS_FUNCTION static constexpr std::size_t bytes(int rows) {
+    return static_cast<std::size_t>(rows) * lanes * sizeof(A);
+  }
 
  private:
   A* next_;

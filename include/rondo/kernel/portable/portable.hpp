@@ -83,7 +83,8 @@ class portable_kernel {
           const std::int64_t head = row % heads;
           const std::int64_t i = row / heads % tokens;
           const std::int64_t b = row / heads / tokens;
-          const Finished<A> row_of = finished(problem, static_cast<int>(head), state.m(b, head, i), state.l(b, head, i));
+          const Finished<A> row_of =
+              finished(problem, static_cast<int>(head), state.m(b, head, i), state.l(b, head, i));
           const A divisor = row_of.divisor;
           for (int d = 0; d < dim; ++d) {
             out(b, i, head, d) = static_cast<T>(divisor == A{0} ? A{0} : state.acc(b, i, head, d) / divisor);
@@ -109,7 +110,8 @@ class portable_kernel {
           const std::int64_t i = row / heads % tokens;
           const std::int64_t b = row / heads / tokens;
           A sum{0};
-          for (int d = 0; d < dim; ++d) sum += static_cast<A>(out(b, i, head, d)) * static_cast<A>(grad_out(b, i, head, d));
+          for (int d = 0; d < dim; ++d)
+            sum += static_cast<A>(out(b, i, head, d)) * static_cast<A>(grad_out(b, i, head, d));
           delta(b, head, i) = sum;
         });
   }
@@ -140,43 +142,30 @@ class portable_kernel {
     if constexpr (LearnedScore<typename P::score_type>) {
       if (parameter_sums != nullptr) team_sums = room_for_teams(exec, problem, shape, queries);
     }
-    launch<ForQueries>("rondo::grad_q", exec, shape, blocks(queries) * shape.batch * shape.heads,
-                       [&](int level) { return ForQueries{at_level(level), grad_q, team_sums}; });
+    launch<ForQueries>("rondo::grad_q", exec, shape, blocks(queries) * shape.batch * shape.heads, [&](int level) {
+      return ForQueries{at_level(level), grad_q, team_sums};
+    });
     if constexpr (LearnedScore<typename P::score_type>) {
-      if (parameter_sums != nullptr) add_teams(exec, problem, shape, queries, team_sums, parameter_sums);
+      if (parameter_sums != nullptr) {
+        portable::add_teams(exec, shape, problem.score.parameters_per_head(), blocks(queries), team_sums,
+                            parameter_sums);
+      }
     }
-    launch<ForKeys>("rondo::grad_kv", exec, shape, blocks(keys) * shape.batch * shape.kv_heads,
-                    [&](int level) { return ForKeys{at_level(level), grad_k, grad_v}; });
+    launch<ForKeys>("rondo::grad_kv", exec, shape, blocks(keys) * shape.batch * shape.kv_heads, [&](int level) {
+      return ForKeys{at_level(level), grad_k, grad_v};
+    });
   }
 
  private:
   /// Zeroed sums of every team of the gradient for queries, [teams, parameters_per_head].
   template <ProblemType P>
   double* room_for_teams(const Exec& exec, const P& problem, const Shape& shape, const Run& queries) const {
-    const auto needed = static_cast<std::size_t>(blocks(queries)) * static_cast<std::size_t>(shape.batch * shape.heads) *
+    const auto needed = static_cast<std::size_t>(blocks(queries)) *
+                        static_cast<std::size_t>(shape.batch * shape.heads) *
                         static_cast<std::size_t>(problem.score.parameters_per_head());
     if (team_sums_.size() < needed) team_sums_ = Kokkos::View<double*, memory_space>("rondo::sums", needed);
     Kokkos::deep_copy(exec, team_sums_, 0.0);
     return team_sums_.data();
-  }
-
-  /// sums += those of the teams, in their order.
-  template <ProblemType P>
-  void add_teams(const Exec& exec, const P& problem, const Shape& shape, const Run& queries, const double* team_sums,
-                 double* sums) const {
-    const int per_head = problem.score.parameters_per_head();
-    const int query_blocks = blocks(queries);
-    const Shape s = shape;
-    Kokkos::parallel_for(
-        "rondo::sums", Kokkos::RangePolicy<Exec>(exec, 0, shape.heads * per_head), KOKKOS_LAMBDA(int index) {
-          const int head = index / per_head;
-          for (int b = 0; b < s.batch; ++b) {
-            for (int block = 0; block < query_blocks; ++block) {
-              const std::int64_t team = (std::int64_t{b} * s.heads + head) * query_blocks + block;
-              sums[index] += team_sums[team * per_head + index % per_head];
-            }
-          }
-        });
   }
 
   static int blocks(const Run& run) { return (run.count + portable::lanes - 1) / portable::lanes; }
@@ -192,8 +181,7 @@ class portable_kernel {
     // A device's warp shares a team's lanes; on a host a team is one thread.
     constexpr bool on_host = Kokkos::SpaceAccessibility<Kokkos::HostSpace, memory_space>::accessible;
     Kokkos::TeamPolicy<Exec, Kokkos::Schedule<Kokkos::Dynamic>> policy(exec, league, 1, on_host ? 1 : 32);
-    const auto bytes =
-        static_cast<int>(portable::LaneScratch<accumulate_type>::bytes(Functor::scratch_rows(shape)));
+    const auto bytes = static_cast<int>(portable::LaneScratch<accumulate_type>::bytes(Functor::scratch_rows(shape)));
     const int level = bytes <= Kokkos::TeamPolicy<Exec>::scratch_size_max(0) ? 0 : 1;
     policy.set_scratch_size(level, Kokkos::PerTeam(bytes));
     Kokkos::parallel_for(name, policy, make(level));

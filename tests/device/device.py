@@ -1,0 +1,123 @@
+"""Compiles a file for a device and looks at what the compiler made of it. Nothing is run: no device is needed.
+
+Prints every kernel with its registers and memory, and fails where one is beyond its row of the table. A row says which
+architecture, which words the kernel's name has, and the most that is allowed; one that fits no kernel is a failure too.
+Exits with 77, which ctest takes for skipped, where the compiler cannot do without something that is not here.
+"""
+
+import argparse
+import csv
+import pathlib
+import re
+import subprocess
+import sys
+
+SKIPPED = 77
+PROBE = "#include <Kokkos_Core.hpp>\n"
+
+
+def arguments():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--arch", required=True, help="sm_80, sm_90a, gfx90a, ...")
+    parser.add_argument("--source", required=True, type=pathlib.Path)
+    parser.add_argument("--output", required=True, type=pathlib.Path)
+    parser.add_argument("--limits", type=pathlib.Path, help="the table; without it nothing is held to anything")
+    parser.add_argument("command", nargs="+", help="the compiler and its flags, after --")
+    return parser.parse_args()
+
+
+def compiled(command, source, output, rest):
+    return subprocess.run([*command, str(source), "-o", str(output), *rest], capture_output=True, text=True)
+
+
+def cuda_kernels(report):
+    """What ptxas says: [(mangled name, {quantity: number})]."""
+    kernels = []
+    for line in report.splitlines():
+        if match := re.search(r"Compiling entry function '(\w+)'", line):
+            kernels.append((match[1], {}))
+        elif match := re.search(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", line):
+            if kernels:
+                kernels[-1][1].update(stack=int(match[1]), spills=int(match[2]) + int(match[3]))
+        elif match := re.search(r"Used (\d+) registers", line):
+            shared = re.search(r"(\d+) bytes smem", line)
+            kernels[-1][1].update(registers=int(match[1]), shared=int(shared[1]) if shared else 0)
+    return kernels
+
+
+def hip_kernels(report):
+    """What clang's remarks say, in the same terms: vector registers, scratch memory of a lane."""
+    kernels = []
+    words = {"VGPRs": "registers", "ScratchSize [bytes/lane]": "stack", "VGPRs Spill": "spills",
+             "LDS Size [bytes/block]": "shared"}
+    for line in report.splitlines():
+        match = re.search(r"remark:\s+([^:]+): (\w+)", line)
+        if match and match[1] == "Function Name":
+            kernels.append((match[2], {}))
+        elif match and match[1] in words:
+            kernels[-1][1][words[match[1]]] = int(match[2])
+    return kernels
+
+
+def has_words(mangled, words):
+    """Whether a mangled name has every one of some identifiers, or numbers as template arguments."""
+    return all((f"Li{word}E" if word.isdigit() else f"{len(word)}{word}") in mangled for word in words)
+
+
+def own_name(mangled):
+    """The identifiers of a mangled name that tell Rondo's kernels apart."""
+    known = r"(?<=\d)(portable|mma|mfma|[A-Za-z]+Fold|[A-Za-z]+Gradient|bfloat16|float16|softcap)(?=[\dEIL])"
+    return " ".join(dict.fromkeys(re.findall(known, mangled)))
+
+
+def faults_of(kernels, limits, arch):
+    faults = []
+    for row in limits:
+        if row["arch"] != arch:
+            continue
+        words = row["kernel"].split()
+        fitting = [numbers for name, numbers in kernels if has_words(name, words)]
+        if not fitting:
+            faults.append(f"{row['kernel']}: no kernel of that name")
+        for numbers in fitting:
+            for quantity in ("registers", "stack", "spills", "shared"):
+                if numbers[quantity] > int(row[quantity]):
+                    faults.append(f"{row['kernel']}: {numbers[quantity]} {quantity}, at most {row[quantity]} allowed")
+    return faults
+
+
+def main():
+    given = arguments()
+    given.output.parent.mkdir(parents=True, exist_ok=True)
+    result = compiled(given.command, given.source, given.output, [])
+    report = result.stdout + result.stderr
+    if result.returncode != 0:
+        # Can this compiler do anything with Kokkos' headers here? If it cannot, that is no fault of Rondo's.
+        probe = given.output.with_suffix(".probe.cpp")
+        probe.write_text(PROBE)
+        tried = compiled(given.command, probe, given.output.with_suffix(".probe.o"), [])
+        if tried.returncode != 0:
+            error = next((line for line in (tried.stderr + tried.stdout).splitlines() if "error" in line), "no message")
+            print(f"skipped: {given.command[0]} does not compile Kokkos' own headers for {given.arch} here: {error}")
+            return SKIPPED
+        print(report)
+        print(f"{given.source.name} does not compile for {given.arch}")
+        return 1
+    kernels = (hip_kernels if given.arch.startswith("gfx") else cuda_kernels)(report)
+    for name, numbers in kernels:
+        if own_name(name):
+            print(f"{given.arch} {own_name(name)}: " + ", ".join(f"{n} {q}" for q, n in numbers.items()))
+    if not kernels:
+        print("the compiler reported no kernel")
+        return 1
+    faults = []
+    if given.limits:
+        with open(given.limits, encoding="utf-8", newline="") as table:
+            faults = faults_of(kernels, list(csv.DictReader(table)), given.arch)
+    for fault in faults:
+        print(f"beyond the table, {given.arch} {fault}")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+/// \file
+/// Kernels for a device, compiled and looked at but never run: what device.py compiles for one architecture after another.
+#include <rondo/rondo.hpp>
+
+#include <type_traits>
+
+namespace rondo::test {
+
+#if defined(KOKKOS_ENABLE_CUDA)
+using Exec = Kokkos::Cuda;
+#elif defined(KOKKOS_ENABLE_HIP)
+using Exec = Kokkos::HIP;
+#endif
+using Space = Exec::memory_space;
+
+static_assert(std::is_same_v<Kokkos::DefaultExecutionSpace, Exec>, "a device is Kokkos' default where there is one");
+
+/// Calls what a ring calls of a kernel, so that all of it is compiled for this kind of problem.
+template <class Kernel, class P>
+void use(const Kernel& kernel, const P& problem) {
+  using T = typename Kernel::value_type;
+  using A = typename Kernel::accumulate_type;
+  const Exec exec;
+  const Shape shape;
+  const Tensor<const T, 4, Space> tensor;
+  const Tensor<A, 4, Space> sums;
+  const Tensor<A, 3, Space> rows;
+  const WireView<Space> wire;
+  const Run run;
+  kernel.pack(exec, Pass::forward, shape, tensor, tensor, wire);
+  kernel.fold(exec, problem, shape, tensor, run, wire, run, SoftmaxState<A, Space>{}, Phase{});
+  kernel.finish(exec, problem, SoftmaxState<A, Space>{}, Tensor<T, 4, Space>{}, rows);
+  kernel.delta(exec, tensor, tensor, rows);
+  kernel.fold_gradient(exec, problem, shape, tensor, tensor, rows, rows, run, wire, run, sums, sums, sums, nullptr);
+}
+
+void portable() {
+  use(portable_kernel<float, Exec>{}, Problem{causal{}});
+  use(portable_kernel<bfloat16, Exec>{}, Problem{causal{} & window{4096}, softcap{30}});
+}
+
+}  // namespace rondo::test
