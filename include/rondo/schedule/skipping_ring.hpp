@@ -26,7 +26,7 @@ class SkippingRing {
   template <Mask M>
   void update(int rank, const ShardTable& queries, const ShardTable& keys, const M& mask, int batch, int heads,
               std::int64_t chunk) {
-    if (!needs_.update(queries, keys, mask, batch, heads, chunk)) return;
+    if (!needs_.update(rank, queries, keys, mask, batch, heads, chunk)) return;
     rank_ = rank;
     first_.assign(1, 0);
     for (std::int64_t piece = 0; piece < needs_.pieces(); ++piece) {
@@ -49,7 +49,7 @@ class SkippingRing {
     if (at.hop == 0 && needs_.most(at.piece, -1) > 0) {
       step.queries = at.way > 0 ? QueryShare::first_half : QueryShare::second_half;
     }
-    step.computes = at.hop <= needs_.reach(step.owner, at.piece, at.way) && needs_.needed(rank_, step.owner, at.piece);
+    step.computes = at.hop <= needs_.reach(step.owner, at.piece, at.way) && needs_.needed(step.owner, at.piece);
     if (at.hop + 1 <= needs_.reach(step.owner, at.piece, at.way)) step.send_to = rank(rank_ + at.way);
     step.incoming_owner = rank(rank_ - at.way * (at.hop + 1));
     if (at.hop + 1 <= needs_.reach(step.incoming_owner, at.piece, at.way)) step.receive_from = rank(rank_ - at.way);
@@ -79,7 +79,7 @@ class SkippingRing {
     const Step previous = forward(index - 1);
     if (previous.computes) step.gradient_to = previous.owner;
     const int visitor = rank(rank_ + before.way * before.hop);
-    if (before.hop <= needs_.reach(rank_, before.piece, before.way) && needs_.needed(visitor, rank_, before.piece)) {
+    if (before.hop <= needs_.reach(rank_, before.piece, before.way) && needs_.needed_by(visitor, before.piece)) {
       step.gradient_from = visitor;
       step.arrival = GradientArrival::home;
     }
