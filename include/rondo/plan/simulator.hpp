@@ -92,9 +92,11 @@ Simulation simulate_as(const RingModel& model, const std::shared_ptr<const StepW
   }
   const auto finish = [&](double pair_seconds) {
     PassTime time{.seconds = clocks->latest(), .ideal_seconds = pairs * pair_seconds / clocks->ranks()};
-    for (int rank = 0; rank < clocks->ranks(); ++rank) {
-      time.compute_seconds += clocks->computed(rank) / clocks->ranks();
-      time.wait_seconds += clocks->waited(rank) / clocks->ranks();
+    const std::vector<double>& now = clocks->now();
+    const std::vector<double> computed = clocks->computed();
+    for (std::size_t rank = 0; rank < now.size(); ++rank) {
+      time.compute_seconds += computed[rank] / clocks->ranks();
+      time.wait_seconds += (now[rank] - computed[rank]) / clocks->ranks();
     }
     clocks->reset();
     return time;
