@@ -41,20 +41,23 @@ std::vector<std::int64_t> document_ends(std::int64_t tokens) {
   return offsets;
 }
 
-/// Contiguous shards of which those in the middle are a few hundred tokens long: documents span several ranks.
-struct uneven {
+/// Contiguous shards of which those in the middle are a few hundred tokens long, so that documents span several ranks; or
+/// striped ones, where every document is on every rank and every key travels to all.
+struct spread {
   std::int64_t tokens = 0;
+  bool stripes = false;
   static constexpr int code = 50;
 
   std::int64_t total_tokens() const { return tokens; }
-  static std::int64_t cut(std::int64_t tokens, int rank, int ranks) {
+  std::int64_t cut(int rank, int ranks) const {
     const std::int64_t small = std::min<std::int64_t>(400, tokens / ranks);
     if (rank == 0) return 0;
     if (rank == ranks) return tokens;
     return tokens / 2 + small * (2 * rank - ranks) / 2;  // first and last share what the others leave
   }
   std::vector<rondo::Run> runs(int rank, int ranks) const {
-    const std::int64_t begin = cut(tokens, rank, ranks), end = cut(tokens, rank + 1, ranks);
+    if (stripes) return rondo::striped{tokens}.runs(rank, ranks);
+    const std::int64_t begin = cut(rank, ranks), end = cut(rank + 1, ranks);
     if (begin == end) return {};
     return {rondo::Run{begin, 1, static_cast<std::int32_t>(end - begin)}};
   }
@@ -112,13 +115,29 @@ double root_mean_square(const std::vector<double>& values) {
   return std::sqrt(sum / static_cast<double>(values.size()));
 }
 
-/// A rank's tensors.
+/// The tokens of a run from `begin` to before `end`.
+rondo::Run tokens_in(const rondo::Run& run, std::int64_t begin, std::int64_t end) {
+  const rondo::IndexRange range = rondo::indices_in({begin, end}, run);
+  return run.part(range.begin, range.end - range.begin);
+}
+
+/// How many times rank 0 exchanges something, forward and backward.
+template <class Mask>
+std::int64_t steps_of(const rondo::ShardTable& table, const Mask& mask, std::int64_t chunk) {
+  rondo::schedule::SkippingRing skipping;
+  skipping.update(0, table, table, mask, shape.batch, shape.heads, chunk);
+  const rondo::schedule::Ring ring(0, table.ranks(), table.most_pieces(chunk));
+  return skipping.needs().all() ? ring.forward_steps() + ring.backward_steps()
+                                : skipping.forward_steps() + skipping.backward_steps();
+}
+
+/// A rank's tensors, all of their memory touched, so that it does not grow while they are written.
 struct Shard {
   View4 q, k, v, grad, out, grad_q, grad_k, grad_v;
   View3 lse;
-  explicit Shard(std::int64_t tokens) : lse(Kokkos::view_alloc(Kokkos::WithoutInitializing, "lse"), 1, 1, tokens) {
+  explicit Shard(std::int64_t tokens) : lse("lse", 1, 1, tokens) {
     for (View4* view : {&q, &k, &v, &grad, &out, &grad_q, &grad_k, &grad_v}) {
-      *view = View4(Kokkos::view_alloc(Kokkos::WithoutInitializing, "shard"), 1, tokens, 1, dim);
+      *view = View4("shard", 1, tokens, 1, dim);
     }
   }
 };
@@ -128,7 +147,8 @@ std::filesystem::path saved_forward(const Options& options, int rank) {
 }
 
 std::string identity(const Options& options) {
-  return rondo::detail::message("documents ", options.tokens, " ", options.ranks, " ", options.chunk, "\n");
+  return rondo::detail::message("documents ", options.tokens, " ", options.ranks, " ", options.chunk, " ",
+                                options.sharding, "\n");
 }
 
 void save_forward(const Options& options, int rank, const Shard& mine) {
@@ -168,17 +188,18 @@ bool load_forward(const Options& options, int rank, const Shard& mine) {
 json run_documents(const Options& options) {
   const std::vector<std::int64_t> offsets = document_ends(options.tokens);
   const rondo::Documents<Kokkos::HostSpace> documents(offsets);
-  const uneven sharding{options.tokens};
+  const rondo::Problem problem{documents.mask() & rondo::causal{}};
+  const spread sharding{options.tokens, options.sharding == "striped"};
   const rondo::ShardTable table(sharding, options.ranks);
 
-  // Documents to look at: those on both sides of every border of shards, the first, the last, and some between.
+  // Documents to look at: those on both sides of every border of contiguous shards, the first, the last, and some between.
   std::set<std::int64_t> checked{0, static_cast<std::int64_t>(offsets.size()) - 2};
   std::int64_t most_ranks_spanned = 1;
   const auto document_of = [&](std::int64_t token) {
     return std::upper_bound(offsets.begin(), offsets.end(), token) - offsets.begin() - 1;
   };
   for (int rank = 1; rank < options.ranks; ++rank) {
-    const std::int64_t cut = uneven::cut(options.tokens, rank, options.ranks);
+    const std::int64_t cut = sharding.cut(rank, options.ranks);
     if (cut > 0) checked.insert(document_of(cut - 1));
     if (cut < options.tokens) checked.insert(document_of(cut));
   }
@@ -193,14 +214,14 @@ json run_documents(const Options& options) {
     exact.emplace_back(begin, end);
     std::int64_t spanned = 0;
     for (int rank = 0; rank < options.ranks; ++rank) {
-      for (const rondo::Run& run : table.runs(rank)) spanned += run.first < end && run.last() >= begin ? 1 : 0;
+      for (const rondo::Run& run : table.runs(rank)) spanned += tokens_in(run, begin, end).count > 0 ? 1 : 0;
     }
     most_ranks_spanned = std::max(most_ranks_spanned, spanned);
   }
 
-  const std::int64_t steps = table.most_pieces(options.chunk) * options.ranks;
-  Progress progress("documents", 2 * steps + 1);
+  Progress progress("documents", steps_of(table, problem.mask, options.chunk));
   std::array<double, 2> seconds{};
+  std::array<std::int64_t, 2> resident{};
   std::int64_t bytes_sent = 0;
   double farthest = 0;
   std::int64_t numbers_checked = 0;
@@ -217,8 +238,8 @@ json run_documents(const Options& options) {
         mine.grad(0, row, 0, d) = input(Stream::grad, token, d);
       }
     });
-    const rondo::Problem problem{documents.mask() & rondo::causal{}};
     comm.barrier();
+    if (comm.rank() == 0) resident[0] = resident_bytes();
     double begin = now();
     const bool saved = !options.checkpoint.empty() && load_forward(options, comm.rank(), mine);
     if (!comm.agree(saved)) {
@@ -229,11 +250,15 @@ json run_documents(const Options& options) {
     }
     comm.barrier();
     if (comm.rank() == 0) seconds[0] = now() - begin;
+    if (options.stop_after > 0) return;
     begin = now();
     attention.backward(mine.q, mine.k, mine.v, mine.out, mine.lse, mine.grad, mine.grad_q, mine.grad_k, mine.grad_v,
                        problem);
     comm.barrier();
-    if (comm.rank() == 0) seconds[1] = now() - begin;
+    if (comm.rank() == 0) {
+      seconds[1] = now() - begin;
+      resident[1] = resident_bytes();
+    }
 
     for (int turn = 0; turn < comm.size(); ++turn) {
       if (turn == comm.rank()) {
@@ -241,14 +266,14 @@ json run_documents(const Options& options) {
         std::int64_t row = 0;
         for (const rondo::Run& run : attention.shards().runs(comm.rank())) {
           for (const Exact& document : exact) {
-            const std::int64_t from = std::max(run.first, document.first);
-            const std::int64_t to = std::min(run.last() + 1, document.first + document.length);
+            const rondo::Run tokens = tokens_in(run, document.first, document.first + document.length);
+            const std::int64_t first_row = tokens.count == 0 ? 0 : row + (tokens.first - run.first) / run.stride;
             const auto compare = [&](const View4& found, const std::vector<double>& right) {
               const double size = root_mean_square(right);
-              for (std::int64_t token = from; token < to; ++token) {
+              for (std::int32_t i = 0; i < tokens.count; ++i) {
                 for (int d = 0; d < dim; ++d) {
-                  const double difference = static_cast<double>(found(0, row + token - run.first, 0, d)) -
-                                            right[static_cast<std::size_t>((token - document.first) * dim + d)];
+                  const double difference = static_cast<double>(found(0, first_row + i, 0, d)) -
+                                            right[static_cast<std::size_t>((tokens.at(i) - document.first) * dim + d)];
                   const double error = std::abs(difference) / size;
                   farthest = error <= farthest ? farthest : error;  // NaN too
                   ++numbers_checked;
@@ -259,9 +284,9 @@ json run_documents(const Options& options) {
             compare(mine.grad_q, document.grad_q);
             compare(mine.grad_k, document.grad_k);
             compare(mine.grad_v, document.grad_v);
-            for (std::int64_t token = from; token < to; ++token) {
-              const double error = std::abs(static_cast<double>(mine.lse(0, 0, row + token - run.first)) -
-                                            document.lse[static_cast<std::size_t>(token - document.first)]);
+            for (std::int32_t i = 0; i < tokens.count; ++i) {
+              const double error = std::abs(static_cast<double>(mine.lse(0, 0, first_row + i)) -
+                                            document.lse[static_cast<std::size_t>(tokens.at(i) - document.first)]);
               farthest = error <= farthest ? farthest : error;
             }
           }
@@ -271,6 +296,7 @@ json run_documents(const Options& options) {
       comm.barrier();
     }
   });
+  if (options.stop_after > 0) return {{"part", "documents"}, {"finished", false}, {"tokens", options.tokens}};
   if (!options.checkpoint.empty()) {
     for (int rank = 0; rank < options.ranks; ++rank) std::filesystem::remove(saved_forward(options, rank));
   }
@@ -278,6 +304,8 @@ json run_documents(const Options& options) {
           {"finished", true},
           {"tokens", options.tokens},
           {"ranks", options.ranks},
+          {"sharding", options.sharding},
+          {"chunk", options.chunk},
           {"head_dim", dim},
           {"documents", offsets.size() - 1},
           {"documents_checked", exact.size()},
@@ -287,6 +315,8 @@ json run_documents(const Options& options) {
           {"forward_seconds", seconds[0]},
           {"backward_seconds", seconds[1]},
           {"bytes_sent", bytes_sent},
+          {"resident_bytes_before", resident[0]},
+          {"resident_bytes_after", resident[1]},
           {"max_error", farthest},
           {"right", farthest < tolerance && numbers_checked > 0}};
 }

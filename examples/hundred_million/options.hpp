@@ -16,12 +16,13 @@ struct Options {
   std::int64_t tokens = 100'000'000;
   int ranks = 4;
   std::int64_t chunk = 65'536;
-  std::int64_t segment = 2'000'000;  ///< rows: keys between two checkpoints
-  int rows = 4;                       ///< rows: of each rank
-  int documents_checked = 40;         ///< documents: besides those at the borders of shards
+  std::int64_t segment = 2'000'000;     ///< rows: keys between two checkpoints
+  int rows = 4;                         ///< rows: of each rank
+  std::string sharding = "contiguous";  ///< documents: or striped
+  int documents_checked = 40;           ///< documents: besides those at the borders of shards
   std::filesystem::path checkpoint;
   std::int64_t leave_out = -1;  ///< rows: leave out the piece with this key, to see the check fail
-  std::int64_t stop_after = 0;  ///< rows: segments to do before stopping, as if interrupted
+  std::int64_t stop_after = 0;  ///< segments to do before stopping, as if interrupted; documents: the forward pass
   std::filesystem::path json;
 };
 

@@ -104,13 +104,21 @@ class MemoryCount {
   }
 };
 
-/// The most bytes of memory that the process has held, as Linux counts them; 0 elsewhere.
-inline std::int64_t peak_resident_bytes() {
+namespace detail {
+
+/// A number of bytes that Linux gives in KiB; 0 elsewhere.
+inline std::int64_t status_bytes(const std::string& name) {
   std::ifstream status("/proc/self/status");
   for (std::string line; std::getline(status, line);) {
-    if (line.rfind("VmHWM:", 0) == 0) return std::stoll(line.substr(6)) * 1024;
+    if (line.rfind(name + ":", 0) == 0) return std::stoll(line.substr(name.size() + 1)) * 1024;
   }
   return 0;
 }
+
+}  // namespace detail
+
+/// What the process holds in memory, and the most that it has held.
+inline std::int64_t resident_bytes() { return detail::status_bytes("VmRSS"); }
+inline std::int64_t peak_resident_bytes() { return detail::status_bytes("VmHWM"); }
 
 }  // namespace hundred_million

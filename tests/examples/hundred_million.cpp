@@ -78,18 +78,39 @@ TEST_CASE("an interrupted run goes on to the same numbers; another run's checkpo
 }
 
 TEST_CASE("packed documents are right, forward and backward, on both sides of the borders of shards") {
+  for (const char* sharding : {"contiguous", "striped"}) {
+    const TemporaryDirectory place;
+    const ProcessResult result = run(place, {"documents", "--tokens", "60000", "--chunk", "2048", "--documents", "10",
+                                             "--checkpoint", "state", "--sharding", sharding});
+    INFO(result.output);
+    REQUIRE(result.status == 0);
+    const json found = json::parse(read_file(place / "result.json"));
+    CHECK(found.at("right") == true);
+    CHECK(found.at("max_error").get<double>() > 0);
+    CHECK(found.at("most_ranks_spanned").get<int>() >= 3);
+    CHECK(found.at("documents_checked").get<int>() >= 10);
+    CHECK(found.at("numbers_checked").get<double>() > 8 * 500);
+    // Striped, every key and value of 2 floats travels three hops each way, and its gradient home.
+    CHECK(found.at("bytes_sent").get<double>() >= (found.at("sharding") == "striped" ? 60'000.0 * 3 * 3 * 4 * 4 : 1.0));
+    CHECK(result.output.find("100 %") != std::string::npos);
+    CHECK(result.output.find("101 %") == std::string::npos);
+  }
+}
+
+TEST_CASE("documents go on from a forward pass that is there, and notice when it is another's") {
   const TemporaryDirectory place;
-  const ProcessResult result =
-      run(place, {"documents", "--tokens", "60000", "--chunk", "2048", "--documents", "10", "--checkpoint", "state"});
-  INFO(result.output);
-  REQUIRE(result.status == 0);
-  const json found = json::parse(read_file(place / "result.json"));
-  CHECK(found.at("right") == true);
-  CHECK(found.at("max_error").get<double>() > 0);
-  CHECK(found.at("most_ranks_spanned").get<int>() >= 3);
-  CHECK(found.at("documents_checked").get<int>() >= 10);
-  CHECK(found.at("numbers_checked").get<double>() > 8 * 500);
-  CHECK(found.at("bytes_sent").get<double>() > 0);
+  const std::vector<std::string> documents{"documents",   "--tokens", "30000",        "--chunk", "2048",
+                                           "--documents", "3",        "--checkpoint", "state"};
+  REQUIRE(run(place, with(documents, {"--stop-after", "1"})).status == 0);
+  CHECK(json::parse(read_file(place / "result.json")).at("finished") == false);
+  const ProcessResult other = run(place, with(documents, {"--tokens", "30001"}));
+  CHECK(other.status == 1);
+  CHECK(other.output.find("is of another run") != std::string::npos);
+  const ProcessResult second = run(place, documents);
+  INFO(second.output);
+  REQUIRE(second.status == 0);
+  CHECK(second.output.find("forward is taken from") != std::string::npos);
+  CHECK(json::parse(read_file(place / "result.json")).at("right") == true);
 }
 
 }  // namespace
