@@ -106,7 +106,7 @@ class Engine {
       finish(exec, transfer, marks);
     }
     kernel_.finish(exec, problem, state, out, lse);
-    exec.fence("rondo::forward");
+    fence(*comm_, exec, "rondo::forward");
   }
 
   template <ProblemType P>
@@ -183,7 +183,7 @@ class Engine {
     if constexpr (Memory::narrow) round_to(exec, query_sums, grad_q);
     parameters_.finish_score(exec, *comm_, problem, shape_);
     parameters_.sinks(exec, *comm_, problem, shape_, lse, delta);
-    exec.fence("rondo::backward");
+    fence(*comm_, exec, "rondo::backward");
   }
 
  private:

@@ -111,7 +111,7 @@ class ReproducibleAttention {
     };
     circulate_keys(exec, "forward", Pass::forward, resolved, k, v, compute);
     kernel_.finish(exec, resolved, state, out, lse);
-    exec.fence("rondo::forward");
+    fence(*comm_, exec, "rondo::forward");
   }
 
   /// As RingAttention::backward.
@@ -133,7 +133,7 @@ class ReproducibleAttention {
     kernel_.delta(exec, out, grad_out, delta());
     gradient_of_queries(exec, resolved, q, k, v, lse, grad_out, grad_q);
     gradient_of_keys(exec, resolved, q, k, v, lse, grad_out, grad_k, grad_v);
-    exec.fence("rondo::backward");
+    fence(*comm_, exec, "rondo::backward");
   }
 
  private:
@@ -249,7 +249,7 @@ class ReproducibleAttention {
         const detail::Granule& held = granules[static_cast<std::size_t>(step)];
         if (needed(comm_->rank(), held)) compute(held, static_cast<int>(step % 2));
       }
-      exec.fence("rondo::wait");
+      if constexpr (!Comm::stream_ordered) exec.fence("rondo::wait");
       const detail::Stopwatch watch(statistics_.wait_seconds);
       transfer.order(exec);
     }

@@ -98,7 +98,15 @@ struct of_no_space : lonely_base<of_no_space> {
 struct does_not_say_its_order : lonely_base<does_not_say_its_order> {
   using stream_ordered = void;
 };
-static_assert(Communicator<in_process_communicator<>> && Communicator<lonely>);
+struct orders_streams : lonely_base<orders_streams> {
+  static constexpr bool stream_ordered = true;
+  void fence(const Exec&, const char*) {}
+};
+struct cannot_fence : lonely_base<cannot_fence> {
+  static constexpr bool stream_ordered = true;
+};
+static_assert(Communicator<in_process_communicator<>> && Communicator<lonely> && Communicator<orders_streams>);
+static_assert(!Communicator<cannot_fence>, "the host must be able to leave a stream that waits for a peer");
 static_assert(!Communicator<splits_into_another>, "a part of a communicator is of the same type");
 static_assert(!Communicator<without_barrier> && !Communicator<without_agree> && !Communicator<without_doubles> &&
               !Communicator<starts_nothing> && !Communicator<does_not_say_where> && !Communicator<broadcasts_floats> &&

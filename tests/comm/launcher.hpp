@@ -65,6 +65,16 @@ using SegmentOf = rondo::Segment<typename std::remove_cvref_t<Comm>::memory_spac
 template <class Comm>
 using BytesOf = typename SegmentOf<Comm>::Bytes;
 
+/// A rank's neighbours in a ring.
+template <class Comm>
+int next(const Comm& comm) {
+  return (comm.rank() + 1) % comm.size();
+}
+template <class Comm>
+int previous(const Comm& comm) {
+  return (comm.rank() + comm.size() - 1) % comm.size();
+}
+
 /// Memory of a communicator's space for `count` values of T, filled with what no message holds: memory that an earlier
 /// message had lain in might show that one.
 template <class T, class Comm>

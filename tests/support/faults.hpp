@@ -287,6 +287,11 @@ class faulty_communicator {
   auto exchange(const execution_space& after, std::span<const Segment<memory_space>> segments, Where where = {}) {
     return exchange_(*comm_, after, segments, where);
   }
+  void fence(const execution_space& exec, const char* name)
+    requires stream_ordered
+  {
+    comm_->fence(exec, name);
+  }
   template <class T>
   void all_reduce(std::span<T> values, Reduction reduction) {
     comm_->all_reduce(values, reduction);

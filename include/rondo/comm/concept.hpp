@@ -55,7 +55,10 @@ concept Transfer = std::movable<T> && requires(T& transfer, const Kokkos::Defaul
 ///  - broadcast(bytes, root), barrier()
 ///  - split(color, key): one communicator per color, its ranks in the order of (key, rank)
 ///  - agree(ok): true when every rank said true
-///  - stream_ordered: whether `order` leaves the host free (NCCL) or makes it wait (MPI, in process)
+///  - stream_ordered: whether `order` leaves the host free (NCCL) or makes it wait (MPI, in process). Exchanges are then
+///    worked off in order: a send and the receive that waits for it belong in exchanges of the same number
+///  - fence(exec, name), where it is stream-ordered: returns when the work queued on `exec` is done, which may wait for
+///    peers, so that only the communicator can leave it at the deadline
 template <class C>
 concept Communicator =
     std::movable<C> && requires(C& comm, const C& observed, const typename C::execution_space& exec,
@@ -75,6 +78,7 @@ concept Communicator =
       comm.barrier();
       { comm.split(number, number) } -> std::same_as<C>;
       { comm.agree(ok) } -> std::same_as<bool>;
+      requires !C::stream_ordered || requires { comm.fence(exec, "name"); };
     };
 
 /// Returns when the work queued on an instance is done. Kokkos::Serial and Kokkos::OpenMP queue nothing: their calls
@@ -88,6 +92,17 @@ void fence_queue(const Exec& exec, const char* name) {
   if constexpr (std::is_same_v<Exec, Kokkos::OpenMP>) return;
 #endif
   exec.fence(name);
+}
+
+/// Returns when the work queued on an instance is done, or throws at the communicator's deadline when it waits for a
+/// peer that never comes.
+template <class C, class Exec>
+void fence(C& comm, const Exec& exec, const char* name) {
+  if constexpr (C::stream_ordered) {
+    comm.fence(exec, name);
+  } else {
+    exec.fence(name);
+  }
 }
 
 /// Whether started exchanges move only while `test` or `wait` is called, as MPI's do: such a communicator says so with

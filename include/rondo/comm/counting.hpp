@@ -55,6 +55,11 @@ class counting {
     }
     return transfer;
   }
+  void fence(const execution_space& exec, const char* name)
+    requires stream_ordered
+  {
+    comm_.fence(exec, name);
+  }
   void all_reduce(std::span<float> values, Reduction reduction) { reduce(values, reduction); }
   void all_reduce(std::span<double> values, Reduction reduction) { reduce(values, reduction); }
   void all_reduce(std::span<std::int64_t> values, Reduction reduction) { reduce(values, reduction); }

@@ -87,7 +87,7 @@ class ParameterSums {
   template <Communicator Comm, class A>
   void write(const Exec& exec, Comm& comm, int count, A* gradient) {
     Kokkos::deep_copy(exec, host_, sums_);
-    exec.fence("rondo::sums");
+    fence(comm, exec, "rondo::sums");
     comm.all_reduce(std::span<double>(host_.data(), static_cast<std::size_t>(count)), Reduction::sum);
     Kokkos::deep_copy(exec, sums_, host_);
     round_sums(exec, sums_, count, gradient);

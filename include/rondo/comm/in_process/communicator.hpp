@@ -202,6 +202,12 @@ class in_process_communicator {
     return {hub_, mine.members, static_cast<int>(position - threads.begin()), exec_};
   }
 
+  /// Never waits. \throws peer_failed when a rank of the group is known to have failed
+  void listen() { hub_->listen(*members_); }
+
+  /// Tells the others that this rank has failed: every call of the group throws peer_failed from now on.
+  void give_up(const std::string& what) { hub_->give_up(thread(), what); }
+
  private:
   int thread() const { return members_->threads[static_cast<std::size_t>(rank_)]; }
 

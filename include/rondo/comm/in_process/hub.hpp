@@ -68,6 +68,18 @@ class Hub {
     break_group(thread, what);
   }
 
+  /// \throws peer_failed when a thread has failed
+  void listen(const Membership& members) {
+    const std::lock_guard lock(mutex_);
+    throw_if_failed(members);
+  }
+
+  /// A thread says that it has failed, and goes on: everyone who waits or calls from now on gets peer_failed.
+  void give_up(int thread, const std::string& what) {
+    const std::lock_guard lock(mutex_);
+    break_group(thread, what);
+  }
+
   /// A thread returned from its work and will not call again.
   void leave(int thread) {
     const std::lock_guard lock(mutex_);

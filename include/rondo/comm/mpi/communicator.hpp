@@ -22,6 +22,7 @@
 #include <memory>
 #include <numeric>
 #include <span>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -165,6 +166,15 @@ class mpi_communicator {
     part.rank = part.rank_of(members().process(rank()));
     return {*this, std::move(part), shared_->group};
   }
+
+  /// Takes in what others say of failures. Never waits. \throws peer_failed when a rank is known to have failed
+  void listen() {
+    group().listen();
+    group().throw_if_failed(members());
+  }
+
+  /// Tells the others that this rank has failed: every call throws peer_failed from now on.
+  void give_up(const std::string& what) { group().fail(members().process(rank()), what); }
 
   /// After a failure: a communicator of the ranks that are left, in their order, with which work goes on. All of them
   /// call it; gone are those that have died, and those that do not answer within the deadline. Returns within
