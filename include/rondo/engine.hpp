@@ -234,7 +234,7 @@ class Engine {
     messages.receive(step.receive_from, memory_.wire_message(pass, index + 1, incoming));
   }
 
-  Transfer auto start(const Exec& exec, const Messages& messages, Where where, StepMarks& marks) {
+  Transfer<Exec> auto start(const Exec& exec, const Messages& messages, Where where, StepMarks& marks) {
     for (const auto& segment : messages.segments()) {
       const auto bytes = static_cast<std::int64_t>(segment.bytes.size());
       if (segment.direction == Direction::receive) {
@@ -250,7 +250,7 @@ class Engine {
 
   /// Later work runs after arrival. Where the host has to wait for that, its waiting is timed from the moment when the
   /// step's own work is done.
-  template <Transfer Started>
+  template <Transfer<Exec> Started>
   void finish(const Exec& exec, Started& transfer, StepMarks& marks) {
     if constexpr (Comm::stream_ordered) {
       marks.computed();
@@ -266,7 +266,7 @@ class Engine {
 
   /// for_own_runs, asking the transfer now and then where it would not move otherwise: between the kernel's tiles if it
   /// lets us, else between parts of part_rows_ rows.
-  template <Transfer Started, class F>
+  template <Transfer<Exec> Started, class F>
   void for_own_parts(const schedule::Step& step, const Messages& messages, Started& transfer, StepMarks& marks,
                      const F& f) {
     if (!step.computes) return;

@@ -29,7 +29,7 @@ class any_communicator {
     virtual void wait() = 0;
     virtual void order(const execution_space& exec) = 0;
   };
-  template <Transfer T>
+  template <Transfer<execution_space> T>
   struct TransferOf : TransferBase {
     explicit TransferOf(T started) : transfer(std::move(started)) {}
     bool test() override { return transfer.test(); }

@@ -40,8 +40,8 @@ using Deadline = std::chrono::duration<double>;
 /// A started exchange. `test` makes progress and says whether all of it has arrived and left, or throws when that will
 /// never be; `wait` returns when it has, or throws timeout_error or peer_failed; `order` makes later work on an instance
 /// run after it.
-template <class T>
-concept Transfer = std::movable<T> && requires(T& transfer, const Kokkos::DefaultExecutionSpace& exec) {
+template <class T, class Exec = Kokkos::DefaultExecutionSpace>
+concept Transfer = std::movable<T> && requires(T& transfer, const Exec& exec) {
   { transfer.test() } -> std::same_as<bool>;
   transfer.wait();
   transfer.order(exec);
@@ -70,7 +70,7 @@ concept Communicator =
       { observed.execution_instance() } -> std::convertible_to<typename C::execution_space>;
       { observed.deadline() } -> std::convertible_to<Deadline>;
       { C::stream_ordered } -> std::convertible_to<bool>;
-      { comm.exchange(exec, segments, where) } -> Transfer;
+      { comm.exchange(exec, segments, where) } -> Transfer<typename C::execution_space>;
       comm.all_reduce(floats, reduction);
       comm.all_reduce(doubles, reduction);
       comm.all_reduce(integers, reduction);

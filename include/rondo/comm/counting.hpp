@@ -44,8 +44,8 @@ class counting {
   decltype(auto) execution_instance() const { return comm_.execution_instance(); }
   Deadline deadline() const { return comm_.deadline(); }
 
-  Transfer auto exchange(const execution_space& after, std::span<const Segment<memory_space>> segments,
-                         Where where = {}) {
+  Transfer<execution_space> auto exchange(const execution_space& after, std::span<const Segment<memory_space>> segments,
+                                          Where where = {}) {
     auto transfer = comm_.exchange(after, segments, where);
     ++traffic_->exchanges;
     for (const auto& segment : segments) {

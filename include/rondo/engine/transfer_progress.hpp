@@ -13,7 +13,8 @@ namespace rondo::detail {
 
 /// What a kernel calls between its tiles: asks the transfer, at most every `interval`. Kernels let no exception through;
 /// it is kept, and the kernel told that its result is not wanted.
-template <Transfer Started>
+template <class Started>
+  requires requires(Started& transfer) { static_cast<bool>(transfer.test()); }
 class TransferProgress {
  public:
   /// Asking takes MPI about a microsecond while there is nothing to move.
