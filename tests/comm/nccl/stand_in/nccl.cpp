@@ -23,6 +23,7 @@
 namespace {
 
 struct Clique;
+struct Group;
 
 /// Half a message.
 struct Half {
@@ -42,7 +43,7 @@ struct Member {
   std::set<int> connected;
   bool finalizing = false;
   bool aborted = false;
-  bool waits = false;  ///< its stream stands at a group of which something is missing
+  const Group* at = nullptr;  ///< where its stream stands
   ncclResult_t error = ncclSuccess;
 };
 
@@ -62,6 +63,10 @@ struct Group {
   std::shared_ptr<Member> member;
   cudaStream_t stream = nullptr;
   std::vector<Half> halves;
+
+  bool has(Half::State state) const {
+    return std::any_of(halves.begin(), halves.end(), [&](const Half& half) { return half.state == state; });
+  }
 };
 
 std::mutex registry_mutex;
@@ -123,12 +128,14 @@ void match(Clique& clique, std::unique_lock<std::mutex>& lock) {
   }
 }
 
-/// All ranks stand at groups that miss something, so none will ever post what another waits for.
+/// Do all ranks stand at groups that miss something? Then none will ever post what another waits for.
 void look_for_deadlock(Clique& clique) {
-  const bool all_wait = static_cast<int>(clique.members.size()) == clique.size &&
-                        std::all_of(clique.members.begin(), clique.members.end(),
-                                    [](const Member* m) { return m->waits && m->error == ncclSuccess; });
-  if (!all_wait) return;
+  const auto waits = [](const Member* m) {
+    return m->error == ncclSuccess && m->at != nullptr && m->at->has(Half::State::posted) &&
+           !m->at->has(Half::State::copying);
+  };
+  const auto& members = clique.members;
+  if (static_cast<int>(members.size()) != clique.size || !std::all_of(members.begin(), members.end(), waits)) return;
   misuse("the groups of all ", clique.size, " ranks wait for messages of later groups");
   for (Member* member : clique.members) member->error = ncclInternalError;
 }
@@ -138,12 +145,10 @@ void run(const std::shared_ptr<Group>& group) {
   Member& member = *group->member;
   Clique& clique = *member.clique;
   std::unique_lock lock(clique.mutex);
-  const auto are_any = [&](Half::State state) {
-    return std::any_of(group->halves.begin(), group->halves.end(), [&](const Half& h) { return h.state == state; });
-  };
   const auto queue_of = [&](const Half& half) -> std::vector<Half*>& {
     return half.sends ? clique.sends[{member.rank, half.peer}] : clique.receives[{half.peer, member.rank}];
   };
+  member.at = group.get();
   if (!member.aborted) {
     for (Half& half : group->halves) {
       queue_of(half).push_back(&half);
@@ -151,17 +156,16 @@ void run(const std::shared_ptr<Group>& group) {
     }
     if (member.error == ncclSuccess) match(clique, lock);
   }
-  while (are_any(Half::State::posted) && !member.aborted) {
-    member.waits = !are_any(Half::State::copying);
+  while (group->has(Half::State::posted) && !member.aborted) {
     look_for_deadlock(clique);
     clique.changed.wait(lock);
   }
-  member.waits = false;
   // After an abort: what nobody copies is withdrawn. A copy that has begun uses the memory until it ends.
   for (Half& half : group->halves) {
     if (half.state == Half::State::posted) std::erase(queue_of(half), &half);
   }
-  clique.changed.wait(lock, [&] { return !are_any(Half::State::copying); });
+  clique.changed.wait(lock, [&] { return !group->has(Half::State::copying); });
+  member.at = nullptr;
 }
 
 /// Puts a group on its stream, at once or, where the host must not be held up, some time later.

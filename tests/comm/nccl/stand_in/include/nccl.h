@@ -7,7 +7,10 @@
 #include <stddef.h>
 
 /* As the CUDA runtime declares it: opaque. */
+#ifndef STAND_IN_STREAM
 typedef struct CUstream_st* cudaStream_t;
+#define STAND_IN_STREAM cudaStream_t
+#endif
 
 #define NCCL_MAJOR 2
 #define NCCL_MINOR 18
@@ -54,8 +57,8 @@ ncclResult_t ncclCommGetAsyncError(ncclComm_t comm, ncclResult_t* error);
 ncclResult_t ncclCommCount(const ncclComm_t comm, int* count);
 ncclResult_t ncclCommUserRank(const ncclComm_t comm, int* rank);
 ncclResult_t ncclSend(const void* data, size_t count, ncclDataType_t type, int peer, ncclComm_t comm,
-                      cudaStream_t stream);
-ncclResult_t ncclRecv(void* data, size_t count, ncclDataType_t type, int peer, ncclComm_t comm, cudaStream_t stream);
+                      STAND_IN_STREAM stream);
+ncclResult_t ncclRecv(void* data, size_t count, ncclDataType_t type, int peer, ncclComm_t comm, STAND_IN_STREAM stream);
 ncclResult_t ncclGroupStart();
 ncclResult_t ncclGroupEnd();
 const char* ncclGetErrorString(ncclResult_t result);
