@@ -124,6 +124,7 @@ class ForwardBlock {
     if constexpr (widened) widen(key, count);
     for (int group = 0; group * tile_rows < queries_.count; ++group) {
       const int row = group * tile_rows;
+      fetch_next(key, group);
       Largest largest;
       const Columns seen = score(row, key, count, coverage, largest);
       if (seen.begin == seen.end) continue;
@@ -131,6 +132,19 @@ class ForwardBlock {
       exponentiate(group, seen, factors);
       if constexpr (Scores::drops) drop(row, key, seen);
       accumulate(row, key, seen, factors);
+    }
+  }
+
+  /// Asks for a group's share of the next block's keys and values, which then come from the second-level cache.
+  void fetch_next(std::int64_t key, int group) const {
+    const std::int64_t next = key + key_block;
+    const std::int64_t count = std::min<std::int64_t>(key_block, layout_.padded_tokens() - next);
+    if (count <= 0) return;
+    const int groups = (static_cast<int>(queries_.count) + tile_rows - 1) / tile_rows;
+    prefetch_share(k_ + layout_.panel_at(next), count * depth_, group, groups);
+    for (int d = 0; d < columns_; d += panel<A>) {
+      const int stride = layout_.column_stride(d);
+      prefetch_share(v_ + layout_.column_tile(d) + next * stride, count * stride, group, groups);
     }
   }
 

@@ -98,6 +98,16 @@ class WireLayout {
   std::int64_t flags_bytes_;
 };
 
+/// Asks for one of `shares` equal parts of packed elements to come into the second-level cache.
+template <class T>
+void prefetch_share(const T* packed, std::int64_t elements, int share, int shares) {
+  constexpr std::int64_t line = 64 / static_cast<std::int64_t>(sizeof(T));
+  const std::int64_t lines = (elements + line - 1) / line;
+  for (std::int64_t at = lines * share / shares; at < lines * (share + 1) / shares; ++at) {
+    __builtin_prefetch(packed + at * line, 0, 2);
+  }
+}
+
 inline constexpr std::uint8_t key_not_finite = 1;
 inline constexpr std::uint8_t value_not_finite = 2;
 
