@@ -122,9 +122,11 @@ class ForwardBlock {
 
   void fold_keys(std::int64_t key, int count, Coverage coverage) {
     if constexpr (widened) widen(key, count);
-    for (int group = 0; group * tile_rows < queries_.count; ++group) {
+    const int groups = (static_cast<int>(queries_.count) + tile_rows - 1) / tile_rows;
+    const int share = (key_block + groups - 1) / groups;  // of the next block, for each group to ask for
+    for (int group = 0; group < groups; ++group) {
       const int row = group * tile_rows;
-      fetch_next(key, group);
+      fetch(key + key_block + group * share, share);
       Largest largest;
       const Columns seen = score(row, key, count, coverage, largest);
       if (seen.begin == seen.end) continue;
@@ -135,16 +137,13 @@ class ForwardBlock {
     }
   }
 
-  /// Asks for a group's share of the next block's keys and values, which then come from the second-level cache.
-  void fetch_next(std::int64_t key, int group) const {
-    const std::int64_t next = key + key_block;
-    const std::int64_t count = std::min<std::int64_t>(key_block, layout_.padded_tokens() - next);
-    if (count <= 0) return;
-    const int groups = (static_cast<int>(queries_.count) + tile_rows - 1) / tile_rows;
-    prefetch_share(k_ + layout_.panel_at(next), count * depth_, group, groups);
+  /// Asks for `count` tokens' keys and values, which a later block finds in the second-level cache.
+  [[gnu::always_inline]] void fetch(std::int64_t token, std::int64_t count) const {
+    count = std::min(count, layout_.padded_tokens() - token);
+    prefetch(k_ + layout_.panel_at(token), count * depth_);
     for (int d = 0; d < columns_; d += panel<A>) {
       const int stride = layout_.column_stride(d);
-      prefetch_share(v_ + layout_.column_tile(d) + next * stride, count * stride, group, groups);
+      prefetch(v_ + layout_.column_tile(d) + token * stride, count * stride);
     }
   }
 
@@ -185,13 +184,15 @@ class ForwardBlock {
     multiply(sums, q_ + row * depth_, depth_, 1, keys_at(key, column), panel<A>, depth_);
     A* const to = s_ + column;
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
+      Vec<A> here;
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
         Vec<A> s = sums.at[r][half];
         if constexpr (!Scores::plain) s = block_.base2(s, row + r, key + column + half * width<A>);
         if constexpr (Masked) s = block_.visible(row + r, key + column + half * width<A>) ? s : splat(nothing());
         rondo::host::store(to + r * key_block + half * width<A>, s);
-        largest.of[r] = maximum<A>(s, largest.of[r]);
+        here = half == 0 ? s : maximum<A>(s, here);
       });
+      largest.of[r] = maximum<A>(here, largest.of[r]);
     });
   }
 

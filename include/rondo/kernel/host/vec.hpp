@@ -149,9 +149,11 @@ template <class A, class T>
   return result;
 }
 
+/// Stores elements to memory of any alignment. (Of memcpy GCC makes a second copy of a vector that is used further.)
 template <class A>
 [[gnu::always_inline]] inline void store(A* target, Vec<A> value) {
-  std::memcpy(target, &value, sizeof(value));
+  typedef A Unaligned __attribute__((vector_size(bytes_of_vector<A>), aligned(alignof(A)), may_alias));
+  *reinterpret_cast<Unaligned*>(target) = value;
 }
 
 /// Stores elements rounded to bfloat16.
