@@ -91,6 +91,7 @@ class ForwardBlock {
   /// \param q, state  whole tensors of the query run; this block begins at `row`
   void fold(const Tensor<const T, 4, Space>& q, const SoftmaxState<A, Space>& state, std::int64_t row, bool first) {
     if (!first && scores_.coverage(queries_, keys_) == Coverage::none) return;
+    [[maybe_unused]] const TileUnit<Operand> unit;
     load(q, state, row, first);
     find_ranges(scores_, queries_, keys_, rows_, ranges_);
     for (std::int64_t key = 0; key < keys_.count; key += key_block) {

@@ -140,6 +140,7 @@ class GradientBlock {
     const Scores scores(in_.problem, b_, head);
     find_ranges(scores, queries, in_.keys, gradient_queries, ranges_);
     const ScoreBlock<A, Scores> block{scores, queries, in_.keys, ranges_};
+    [[maybe_unused]] const TileUnit<Operand> unit;
     load(head, row, here);
     if constexpr (Scores::learned) {
       const int member = head - kv_head_ * (in_.shape.heads / in_.shape.kv_heads);

@@ -35,10 +35,21 @@
 #define RONDO_HOST_PAIRS 0
 #endif
 
+// Whether they are multiplied in AMX tiles, should Linux allow it when the program runs. RONDO_HOST_NO_AMX: never.
+#ifndef RONDO_HOST_AMX
+#if RONDO_HOST_PAIRS && defined(__AMX_BF16__) && defined(__linux__) && !defined(RONDO_HOST_NO_AMX)
+#define RONDO_HOST_AMX 1
+#else
+#define RONDO_HOST_AMX 0
+#endif
+#endif
+
 // Parts of a program built for different widths have kernels of different names, so they can be linked together.
 #define RONDO_HOST_CONCATENATE_(a, b) a##b
 #define RONDO_HOST_CONCATENATE(a, b) RONDO_HOST_CONCATENATE_(a, b)
-#if RONDO_HOST_PAIRS
+#if RONDO_HOST_AMX
+#define RONDO_HOST_NAMESPACE RONDO_HOST_CONCATENATE(amx_bytes_, RONDO_HOST_VECTOR_BYTES)
+#elif RONDO_HOST_PAIRS
 #define RONDO_HOST_NAMESPACE RONDO_HOST_CONCATENATE(pairs_bytes_, RONDO_HOST_VECTOR_BYTES)
 #else
 #define RONDO_HOST_NAMESPACE RONDO_HOST_CONCATENATE(bytes_, RONDO_HOST_VECTOR_BYTES)
