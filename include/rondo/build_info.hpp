@@ -24,6 +24,7 @@ struct BuildInfo {
   std::string instructions;          ///< widest vector instructions that the flags name: "AVX-512", ... or "none"
   bool fused_multiply_add = false;   ///< the flags name an instruction for a·b + c
   bool bfloat16_pairs = false;       ///< the host kernel multiplies bfloat16 in pairs
+  bool amx = false;                  ///< and, where the running system allows it, in AMX tiles
   bool layers = false;               ///< linked to Rondo::layers
   bool mpi = false;                  ///< linked to Rondo::mpi
   bool nccl = false;                 ///< linked to Rondo::nccl
@@ -40,7 +41,7 @@ struct BuildInfo {
     text += "default kernel: " + kernel + "\n";
     text += "host vectors: " + std::to_string(vector_bytes) + " bytes, instructions " + instructions;
     text += std::string(", fused multiply-add ") + yes(fused_multiply_add);
-    text += std::string(", bfloat16 pairs ") + yes(bfloat16_pairs) + "\n";
+    text += std::string(", bfloat16 pairs ") + (amx ? "in AMX tiles" : yes(bfloat16_pairs)) + "\n";
     return text + "components:" + (components.empty() ? " none" : components) + "\n";
   }
 };
@@ -82,6 +83,7 @@ static inline BuildInfo build_info() {
   info.fused_multiply_add = true;
 #endif
   info.bfloat16_pairs = RONDO_HOST_PAIRS != 0;
+  info.amx = RONDO_HOST_AMX != 0;
 #ifdef RONDO_HAS_LAYERS
   info.layers = true;
 #endif

@@ -7,6 +7,7 @@
 
 #include <Kokkos_Core.hpp>
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -50,7 +51,8 @@ class any_communicator {
     std::unique_ptr<TransferBase> transfer_;
   };
 
-  template <Communicator Comm>
+  template <class Comm>
+    requires(!std::same_as<Comm, any_communicator>) && Communicator<Comm>
   explicit any_communicator(Comm comm) : comm_(std::make_unique<Of<Comm>>(std::move(comm))) {}
 
   int rank() const { return comm_->rank(); }
