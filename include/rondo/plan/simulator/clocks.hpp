@@ -106,9 +106,15 @@ class Clocks {
     double passage_bytes = -1;
   };
 
-  std::size_t rank_at(std::ptrdiff_t place) const {
+  /// Calls f(index, rank) for every place of the stretch.
+  template <class F>
+  void for_places(const F& f) const {
     const auto ranks = static_cast<std::ptrdiff_t>(now_.size());
-    return static_cast<std::size_t>((place % ranks + ranks) % ranks);
+    auto rank = static_cast<std::size_t>((stretch_.at % ranks + ranks) % ranks);
+    for (std::size_t index = 0; index < stretch_.now.size(); ++index) {
+      f(index, rank);
+      if (++rank == now_.size()) rank = 0;
+    }
   }
 
   /// Does the steps that were noted down.
@@ -140,12 +146,11 @@ class Clocks {
     for (auto* values : {&stretch_.now, &stretch_.due, &stretch_.asked, &stretch_.slowness, &stretch_.passage}) {
       values->resize(count);
     }
-    for (std::size_t i = 0; i < count; ++i) {
-      const std::size_t rank = rank_at(at + static_cast<std::ptrdiff_t>(i));
-      stretch_.now[i] = now_[rank];
-      stretch_.due[i] = due_[rank];
-      stretch_.slowness[i] = slowness_[rank];
-    }
+    for_places([&](std::size_t index, std::size_t rank) {
+      stretch_.now[index] = now_[rank];
+      stretch_.due[index] = due_[rank];
+      stretch_.slowness[index] = slowness_[rank];
+    });
   }
 
   /// One step of the stretch. At its ends the times come out wrong, one rank further in with every step.
@@ -176,9 +181,7 @@ class Clocks {
   void set_passage(double bytes) {
     if (bytes == stretch_.passage_bytes) return;
     stretch_.passage_bytes = bytes;
-    for (std::size_t i = 0; i < stretch_.passage.size(); ++i) {
-      stretch_.passage[i] = links_[rank_at(stretch_.at + static_cast<std::ptrdiff_t>(i))].seconds(bytes);
-    }
+    for_places([&](std::size_t index, std::size_t rank) { stretch_.passage[index] = links_[rank].seconds(bytes); });
   }
 
   /// The stretch may pass the same ranks more than once: with few of them it goes round the ring.
