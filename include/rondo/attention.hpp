@@ -28,6 +28,7 @@ namespace rondo {
 /// What a RingAttention is made with, besides its shape.
 struct Options {
   std::int64_t chunk = 4096;    ///< tokens of a piece: what travels, and is kept of a visitor, at a time
+  bool backward = true;         ///< room for the backward pass; false: forward alone, in less memory
   bool check_agreement = true;  ///< compare the ranks' arguments before every call (one small reduction)
   /// Where messages move only when asked (MPI) and the kernel cannot do that between its tiles (ReportsProgress): how
   /// often it is done in a step, between parts of the rank's queries.
@@ -74,6 +75,7 @@ class RingAttention {
   RingAttention(Comm& comm, const Shape& shape, const ShardingT& sharding, const Kernel& kernel = {},
                 const Options& options = {})
       : check_agreement_(options.check_agreement && comm.size() > 1),
+        backward_(options.backward),
         engine_(agreed_engine(comm, shape, sharding, kernel, options, check_agreement_)) {}
 
   const Shape& shape() const { return engine_.shape(); }
@@ -154,6 +156,7 @@ class RingAttention {
                 const P& problem = {}) {
     P resolved = problem;
     agree("backward", problem, [&] {
+      if (!backward_) throw argument_error("backward: this RingAttention was made with Options::backward = false");
       arguments().backward(q, k, v, out, lse, grad_out, grad_q, grad_k, grad_v);
       resolved = checked(problem);
     });
@@ -196,8 +199,9 @@ class RingAttention {
       if (detail::is_cross<ShardingT>)
         keys = std::make_shared<const ShardTable>(detail::key_table(sharding, comm.size()));
       const std::int64_t piece = detail::piece_tokens(*keys, options.chunk);
-      detail::check_budget(detail::rank_layout(kernel, checked, queries->tokens(comm.rank()), piece).bytes,
-                           options.budget, comm.rank());
+      detail::check_budget(
+          detail::rank_layout(kernel, checked, queries->tokens(comm.rank()), piece, options.backward).bytes,
+          options.budget, comm.rank());
     });
     const auto fields = [&] {
       return std::array{detail::Field{"batch", shape.batch},
@@ -215,7 +219,7 @@ class RingAttention {
     };
     detail::agree(comm, check_agreement, fields, refusal);
     return Engine(comm, kernel, checked, std::move(queries), std::move(keys), options.chunk, options.polls,
-                  options.recorder);
+                  options.recorder, options.backward);
   }
 
   template <ProblemType P, class Check>
@@ -239,6 +243,7 @@ class RingAttention {
   }
 
   bool check_agreement_;
+  bool backward_;
   Engine engine_;
 };
 

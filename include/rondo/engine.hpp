@@ -45,7 +45,8 @@ class Engine {
   using Exec = typename Kernel::execution_space;
 
   Engine(Comm& comm, const Kernel& kernel, const Shape& shape, std::shared_ptr<const ShardTable> queries,
-         std::shared_ptr<const ShardTable> keys, std::int64_t chunk, int polls = 16, Recorder* recorder = nullptr)
+         std::shared_ptr<const ShardTable> keys, std::int64_t chunk, int polls = 16, Recorder* recorder = nullptr,
+         bool with_backward = true)
       : comm_(&comm),
         kernel_(kernel),
         shape_(shape),
@@ -53,7 +54,7 @@ class Engine {
         keys_(std::move(keys)),
         chunk_(piece_tokens(*keys_, chunk)),
         ring_(comm.rank(), comm.size(), keys_->most_pieces(chunk_)),
-        memory_(kernel, shape, tokens(), chunk_),
+        memory_(kernel, shape, tokens(), chunk_, with_backward),
         part_rows_(std::max<std::int64_t>(1, (tokens() + rows_step * polls - 1) / (rows_step * polls)) * rows_step),
         recorder_(recorder) {}
 

@@ -46,13 +46,15 @@ struct RankLayout {
   /// Places for packed pieces: one computed with, one arriving.
   static constexpr int slots = 2;
 
-  explicit RankLayout(const RankSizes& sizes) {
+  /// \param with_backward  false: forward alone, nothing is laid out for the other pass
+  explicit RankLayout(const RankSizes& sizes, bool with_backward = true) {
     WorkspaceLayout forward;
     for (auto& slot : forward_slot) slot = forward.add(sizes.forward_wire);
     bytes.forward.pieces = forward.bytes();
     l = forward.add(sizes.rows);
     acc = forward.add(sizes.queries);
     bytes.forward.state = forward.bytes() - bytes.forward.pieces;
+    if (!with_backward) return;
     WorkspaceLayout backward;
     for (auto& slot : backward_slot) slot = backward.add(sizes.backward_wire);
     bytes.backward.pieces = backward.bytes();

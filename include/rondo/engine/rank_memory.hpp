@@ -25,15 +25,16 @@ inline std::size_t elements(const Shape& shape, std::int64_t tokens, int heads, 
 
 /// The layout of the workspace for c = `tokens` held and pieces of `chunk`.
 template <BlockKernel Kernel>
-RankLayout rank_layout(const Kernel& kernel, const Shape& shape, std::int64_t tokens, std::int64_t chunk) {
+RankLayout rank_layout(const Kernel& kernel, const Shape& shape, std::int64_t tokens, std::int64_t chunk,
+                       bool with_backward) {
   using A = typename Kernel::accumulate_type;
   constexpr bool narrow = !std::is_same_v<typename Kernel::value_type, A>;
-  return RankLayout(RankSizes{
-      .forward_wire = kernel.wire_bytes(Pass::forward, shape, chunk),
-      .backward_wire = kernel.wire_bytes(Pass::backward, shape, chunk),
-      .rows = sizeof(A) * elements(shape, tokens, shape.heads, 1),
-      .queries = narrow ? sizeof(A) * elements(shape, tokens, shape.heads, shape.head_dim) : 0,
-      .gradient = 2 * sizeof(A) * elements(shape, chunk, shape.kv_heads, shape.head_dim)});
+  return RankLayout(RankSizes{.forward_wire = kernel.wire_bytes(Pass::forward, shape, chunk),
+                              .backward_wire = kernel.wire_bytes(Pass::backward, shape, chunk),
+                              .rows = sizeof(A) * elements(shape, tokens, shape.heads, 1),
+                              .queries = narrow ? sizeof(A) * elements(shape, tokens, shape.heads, shape.head_dim) : 0,
+                              .gradient = 2 * sizeof(A) * elements(shape, chunk, shape.kv_heads, shape.head_dim)},
+                    with_backward);
 }
 
 /// One allocation, laid out by RankLayout, whose size is known before it is made.
@@ -47,11 +48,11 @@ class RankMemory {
   /// Whether outputs are too narrow to serve as accumulators.
   static constexpr bool narrow = !std::is_same_v<T, A>;
 
-  RankMemory(const Kernel& kernel, const Shape& shape, std::int64_t tokens, std::int64_t chunk)
+  RankMemory(const Kernel& kernel, const Shape& shape, std::int64_t tokens, std::int64_t chunk, bool with_backward)
       : kernel_(kernel),
         shape_(shape),
         tokens_(tokens),
-        layout_(rank_layout(kernel, shape, tokens, chunk)),
+        layout_(rank_layout(kernel, shape, tokens, chunk, with_backward)),
         workspace_(layout_.bytes.total()) {}
 
   const WorkspaceBytes& bytes() const { return layout_.bytes; }

@@ -31,11 +31,11 @@ inline void check_budget(const WorkspaceBytes& bytes, std::size_t budget, int ra
 }  // namespace detail
 
 /// The workspace that RingAttention takes on rank `rank` of `ranks`, by purpose, to the byte. Allocates none of it.
-/// \param chunk  Options::chunk
+/// \param chunk, backward  as in Options
 /// \throws shape_error, argument_error as RingAttention would
 template <BlockKernel Kernel, AttentionSharding S>
 WorkspaceBytes workspace_bytes(const Kernel& kernel, const Shape& shape, const S& sharding, int ranks, int rank,
-                               std::int64_t chunk = 4096) {
+                               std::int64_t chunk = 4096, bool backward = true) {
   if (chunk < 1) throw argument_error(detail::message("options: chunk is ", chunk, ", it must be at least 1"));
   if (rank < 0 || rank >= ranks) {
     throw argument_error(
@@ -43,7 +43,7 @@ WorkspaceBytes workspace_bytes(const Kernel& kernel, const Shape& shape, const S
   }
   const std::int64_t tokens = detail::query_table(sharding, ranks).tokens(rank);
   const std::int64_t piece = detail::piece_tokens(detail::key_table(sharding, ranks), chunk);
-  return detail::rank_layout(kernel, shape.checked(), tokens, piece).bytes;
+  return detail::rank_layout(kernel, shape.checked(), tokens, piece, backward).bytes;
 }
 
 }  // namespace rondo
