@@ -23,6 +23,8 @@ int main(int argc, char** argv) {
   app.add_option("--chunk", options.chunk, "Tokens that travel at a time")->check(CLI::PositiveNumber);
   app.add_option("--segment", options.segment, "rows: keys between two checkpoints")->check(CLI::PositiveNumber);
   app.add_option("--rows", options.rows, "rows: queries of each rank")->check(CLI::PositiveNumber);
+  auto* file = app.add_option("--file", options.file,
+                              "rows: read keys and values from this file, which is written first if it is not there");
   app.add_option(
          "--sharding", options.sharding,
          "documents: contiguous, most of it on the first and the last rank, or striped: every document on every rank")
@@ -30,7 +32,8 @@ int main(int argc, char** argv) {
   app.add_option("--documents", options.documents_checked, "documents: how many to compare besides those at borders")
       ->check(CLI::NonNegativeNumber);
   app.add_option("--checkpoint", options.checkpoint, "Go on from this file if it is there, and keep the run in it");
-  app.add_option("--leave-out", options.leave_out, "rows: leave out the piece with this key, to see the check fail");
+  app.add_option("--leave-out", options.leave_out, "rows: leave out the piece with this key, to see the check fail")
+      ->excludes(file);
   app.add_option("--stop-after", options.stop_after,
                  "Stop after so many segments, or after forward, as if interrupted");
   app.add_option("--json", options.json, "Write what came of it to this file");

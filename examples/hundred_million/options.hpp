@@ -20,6 +20,7 @@ struct Options {
   int rows = 4;                         ///< rows: of each rank
   std::string sharding = "contiguous";  ///< documents: or striped
   int documents_checked = 40;           ///< documents: besides those at the borders of shards
+  std::filesystem::path file;           ///< rows: keys and values are read from it; written first where it is not there
   std::filesystem::path checkpoint;
   std::int64_t leave_out = -1;  ///< rows: leave out the piece with this key, to see the check fail
   std::int64_t stop_after = 0;  ///< segments to do before stopping, as if interrupted; documents: the forward pass

@@ -5,6 +5,7 @@
 #include "options.hpp"
 #include "show.hpp"
 
+#include <rondo/mapped_source.hpp>
 #include <rondo/rondo.hpp>
 #include <rondo/source.hpp>
 
@@ -51,6 +52,32 @@ class Keys {
   std::int64_t tokens_, spacing_;
   float lift_;
 };
+
+/// All keys, and behind them all values, as mapped_source reads them. A file that is there and as long is taken as it is.
+void write_file(const std::filesystem::path& path, const Keys& keys, std::int64_t tokens) {
+  const auto size = static_cast<std::uintmax_t>(2 * tokens * dim) * sizeof(float);
+  if (std::filesystem::exists(path) && std::filesystem::file_size(path) == size) return;
+  const auto unfinished = path.string() + ".unfinished";
+  std::ofstream out(unfinished, std::ios::binary);
+  Progress progress("writing", 2 * ((tokens + 65'535) / 65'536));
+  std::vector<float> block, other(dim);
+  for (const bool values : {false, true}) {
+    for (std::int64_t begin = 0; begin < tokens; begin += 65'536) {
+      const std::int64_t count = std::min<std::int64_t>(65'536, tokens - begin);
+      block.resize(static_cast<std::size_t>(count) * dim);
+      for (std::int64_t i = 0; i < count; ++i) {
+        float* const row = block.data() + i * dim;
+        keys.write(begin + i, values ? other.data() : row, values ? row : other.data());
+      }
+      out.write(reinterpret_cast<const char*>(block.data()),
+                static_cast<std::streamsize>(block.size() * sizeof(float)));
+      progress.step();
+    }
+  }
+  out.close();
+  if (!out) throw std::runtime_error(unfinished + " cannot be written");
+  std::filesystem::rename(unfinished, path);
+}
 
 float query(std::int64_t row, int d) {
   return d == 0 ? query_lift : number(Stream::q, static_cast<std::uint64_t>(row), d);
@@ -120,11 +147,8 @@ struct State {
   explicit State(int rows) : ring(rows), exact(rows) {}
 
   json identity(const Options& options) const {
-    return {{"tokens", options.tokens},
-            {"ranks", options.ranks},
-            {"rows", options.rows},
-            {"chunk", options.chunk},
-            {"segment", options.segment}};
+    return {{"tokens", options.tokens}, {"ranks", options.ranks},     {"rows", options.rows},
+            {"chunk", options.chunk},   {"segment", options.segment}, {"file", options.file.string()}};
   }
   void save(const Options& options) const {
     const auto unfinished = options.checkpoint.string() + ".unfinished";
@@ -158,7 +182,7 @@ struct State {
   }
 };
 
-/// The ring over keys [begin, end): every rank makes its own part of them, all see all.
+/// The ring over keys [begin, end): every rank makes or reads its own part of them, all see all.
 void ring_segment(const Options& options, const Keys& keys, std::int64_t begin, std::int64_t end, State& state) {
   rondo::in_process_group<Exec>(options.ranks).run([&](auto& comm) {
     const rondo::cross sharding{rondo::contiguous{std::int64_t{options.rows} * options.ranks},
@@ -173,16 +197,22 @@ void ring_segment(const Options& options, const Keys& keys, std::int64_t begin, 
     for (std::size_t i = 0; i < rows; ++i) {
       for (int d = 0; d < dim; ++d) q(0, i, 0, d) = query(first + static_cast<std::int64_t>(i), d);
     }
-    auto source = rondo::make_streamed_source<float>(
-        shape, attention.chunk(), [&](const rondo::Piece& piece, const auto& k, const auto& v) {
-          for (std::int64_t i = 0; i < piece.tokens.count; ++i)
-            keys.write(begin + piece.tokens.at(i), &k(0, i, 0, 0), &v(0, i, 0, 0));
-          const std::int64_t missing = options.leave_out - begin - piece.tokens.first;
-          if (options.leave_out >= 0 && missing >= 0 && missing < piece.tokens.count) {
-            for (std::int64_t i = 0; i < piece.tokens.count; ++i) k(0, i, 0, 0) = -1000;  // as good as not there
-          }
-        });
-    attention.forward(comm.execution_instance(), q, source, out, lse);
+    if (options.file.empty()) {
+      auto made = rondo::make_streamed_source<float>(
+          shape, attention.chunk(), [&](const rondo::Piece& piece, const auto& k, const auto& v) {
+            for (std::int64_t i = 0; i < piece.tokens.count; ++i)
+              keys.write(begin + piece.tokens.at(i), &k(0, i, 0, 0), &v(0, i, 0, 0));
+            const std::int64_t missing = options.leave_out - begin - piece.tokens.first;
+            if (options.leave_out >= 0 && missing >= 0 && missing < piece.tokens.count) {
+              for (std::int64_t i = 0; i < piece.tokens.count; ++i) k(0, i, 0, 0) = -1000;  // as good as not there
+            }
+          });
+      attention.forward(comm.execution_instance(), q, made, out, lse);
+    } else {
+      const auto values_at = static_cast<std::uint64_t>(options.tokens * dim) * sizeof(float);
+      rondo::mapped_source<float> read(options.file, shape, options.tokens, 0, values_at, begin);
+      attention.forward(comm.execution_instance(), q, read, out, lse);
+    }
     comm.barrier();
     for (int turn = 0; turn < comm.size(); ++turn) {
       if (turn == comm.rank()) {
@@ -205,6 +235,7 @@ void ring_segment(const Options& options, const Keys& keys, std::int64_t begin, 
 json run_rows(const Options& options) {
   const int rows = options.ranks * options.rows;
   const Keys keys(options.tokens, std::min(options.chunk, options.segment / options.ranks));
+  if (!options.file.empty()) write_file(options.file, keys, options.tokens);
   State state(rows);
   if (!options.checkpoint.empty()) state.load(options);
   const std::int64_t segments = (options.tokens + options.segment - 1) / options.segment;

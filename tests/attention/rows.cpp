@@ -1,5 +1,8 @@
 /// \file
 /// Attention of some rows only, over keys that come piece by piece; and rows that see nothing of a piece left out.
+#include <support/temporary_directory.hpp>
+
+#include <rondo/mapped_source.hpp>
 #include <rondo/rondo.hpp>
 #include <rondo/source.hpp>
 
@@ -124,6 +127,31 @@ TEST_CASE("keys and values in memory are a source too") {
     return Held{k, v};
   };
   CHECK_NOTHROW(check_rows(contiguous{700}, 1, 700, full{}, false, held));
+}
+
+TEST_CASE("keys and values in a file are read where they lie, by every sharding; a file that is too short is refused") {
+  constexpr std::int64_t total = 700, before = 9;  // the sequence begins at token 9 of the file
+  const TemporaryDirectory place;
+  std::string bytes(64, 'x');
+  for (const std::uint64_t which : {1, 2}) {
+    for (std::int64_t token = -before; token < total; ++token) {
+      float row[dim];
+      for (int d = 0; d < dim; ++d) row[d] = (which == 1 ? 3.0f : 1.0f) * (token < 0 ? 99 : value(which, token, 0, d));
+      bytes.append(reinterpret_cast<const char*>(row), sizeof row);
+    }
+  }
+  write_file(place / "kv", bytes);
+  constexpr std::uint64_t tensor = (total + before) * dim * sizeof(float);
+  const auto open_file = [&](std::uint64_t values_at, std::int64_t tokens) {
+    return mapped_source<float>(place / "kv", shape, tokens, 64, values_at, before);
+  };
+  const auto mapped = [&](auto&) { return open_file(64 + tensor, total + before); };
+  CHECK_NOTHROW(check_rows(contiguous{total}, 3, total, full{}, false, mapped));
+  CHECK_NOTHROW(check_rows(striped{total}, 4, total, causal{}, true, mapped));
+  CHECK_THROWS_AS(check_rows(contiguous{total + 1}, 3, total + 1, full{}, false, mapped), argument_error);
+  CHECK_THROWS_AS(open_file(64 + tensor + 4, total + before), argument_error);
+  CHECK_THROWS_AS(open_file(63 + tensor, total + before), argument_error);
+  CHECK_THROWS_AS(mapped_source<float>(place / "none", shape, 1, 0, 0), argument_error);
 }
 
 TEST_CASE("what a source throws ends the call on every rank") {

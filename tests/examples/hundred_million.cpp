@@ -48,6 +48,28 @@ TEST_CASE("rows over keys made on the fly are right, and show how far they are")
   CHECK(json::parse(read_file(place / "result.json")).at("peak_bytes") == found.at("peak_bytes"));
 }
 
+TEST_CASE("rows over keys and values from a file are those over the same made on the fly; a changed file is noticed") {
+  const TemporaryDirectory place;
+  REQUIRE(run(place, rows).status == 0);
+  const json made = json::parse(read_file(place / "result.json"));
+  const ProcessResult result = run(place, with(rows, {"--file", "kv"}));
+  INFO(result.output);
+  REQUIRE(result.status == 0);
+  const json read = json::parse(read_file(place / "result.json"));
+  for (const char* same : {"max_error", "max_error_lse", "bytes_sent"}) CHECK(read.at(same) == made.at(same));
+  CHECK(result.output.find("writing") != std::string::npos);
+  CHECK(read.at("peak_bytes").get<double>() < made.at("peak_bytes").get<double>());  // nothing is made in memory
+
+  // A piece of values that is another one: the second of the first rank's.
+  std::string bytes = read_file(place / "kv");
+  constexpr std::size_t value = 64 * sizeof(float), values = 300'000 * value, piece = 8192 * value;
+  bytes.replace(values + piece, piece, bytes.substr(values, piece));
+  write_file(place / "kv", bytes);
+  const ProcessResult wrong = run(place, with(rows, {"--file", "kv"}));
+  CHECK(wrong.status == 1);
+  CHECK(wrong.output.find("the result is wrong") != std::string::npos);
+}
+
 TEST_CASE("a single piece left out is found") {
   for (const char* key : {"0", "150000", "299999"}) {
     const TemporaryDirectory place;
