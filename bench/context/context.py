@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws what bench_context prints: context.py ROWS.jsonl PICTURE.png. Needs matplotlib."""
+"""Draws what bench_context printed, with one budget or several: context.py PICTURE.png ROWS.jsonl... Needs matplotlib."""
 import json
 import pathlib
 import sys
@@ -9,21 +9,23 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-rows = [json.loads(line) for line in pathlib.Path(sys.argv[1]).read_text().splitlines()]
-named = {name: [row for row in rows if row["method"] == name] for name in ("plain", "blockwise", "ring")}
 figure, axes = plt.subplots(figsize=(6.5, 4.5), constrained_layout=True)
-ranks = [row["ranks"] for row in named["ring"]]
-axes.plot(ranks, [row["context"] for row in named["ring"]], "o-", color="#1f77b4", label="ring, that much a rank")
-one = named["blockwise"][0]["context"]
-axes.plot([1, *ranks], [one, *(one * n for n in ranks)], ":", color="grey", label="in proportion to the ranks")
-axes.plot([1], [one], "s", color="#2ca02c", label=f"blockwise, one rank: {one:,}")
-axes.plot([1], [named["plain"][0]["context"]], "D", color="#d62728",
-          label=f"all probabilities in memory: {named['plain'][0]['context']:,}")
-budget = max(row["peak_bytes"] for row in rows) / 2**20
+most = 1
+for file, color in zip(sys.argv[2:], ("#1f77b4", "#ff7f0e", "#2ca02c")):
+    rows = [json.loads(line) for line in pathlib.Path(file).read_text().splitlines()]
+    budget = f"{max(row['peak_bytes'] for row in rows) / 2**20:.0f} MiB a rank"
+    plain, one, *ring = [row["context"] for row in rows]
+    ranks = [row["ranks"] for row in rows][2:]
+    most = max(most, *ranks)
+    axes.plot([1, *ranks], [one * n for n in (1, *ranks)], ":", color="grey")
+    axes.plot(ranks, ring, "o", color=color, label=f"ring, {budget}")
+    axes.plot([1], [one], "s", color=color, label=f"blockwise on one rank: {one:,}")
+    axes.plot([1], [plain], "D", color=color, label=f"all probabilities in memory: {plain:,}")
 axes.set(xscale="log", yscale="log", xlabel="ranks", ylabel="tokens",
-         title=f"Longest context, forward and backward, in {budget:.0f} MiB a rank\n(4 heads of 64, float)")
-axes.set_xticks([1, *ranks], [str(n) for n in (1, *ranks)])
+         title="Longest context, forward and backward (4 heads of 64, float)\ndotted: in proportion to the ranks")
+ticks = [2**i for i in range(most.bit_length())]
+axes.set_xticks(ticks, [str(n) for n in ticks])
 axes.minorticks_off()
 axes.grid(alpha=0.3)
-axes.legend()
-figure.savefig(sys.argv[2], dpi=120)
+axes.legend(fontsize="small")
+figure.savefig(sys.argv[1], dpi=120)
