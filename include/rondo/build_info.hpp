@@ -19,7 +19,8 @@ struct BuildInfo {
   std::string kokkos_version;        ///< "5.2.2"
   std::string execution_space;       ///< Kokkos' default, "OpenMP" or "Cuda"
   std::string host_execution_space;  ///< Kokkos' default on the host
-  std::string kernel;                ///< default_kernel on the default execution space: "host" or "portable"
+  std::string kernel;                ///< default_kernel on the default execution space: "host" or "portable"; "portable,
+                                     ///< mma for 16 bits" where the device has tensor cores for that
   int vector_bytes = 0;              ///< of a vector of the host kernel; 8: one element at a time
   std::string instructions;          ///< widest vector instructions that the flags name: "AVX-512", ... or "none"
   bool fused_multiply_add = false;   ///< the flags name an instruction for a·b + c
@@ -65,6 +66,7 @@ static inline BuildInfo build_info() {
   info.host_execution_space = Kokkos::DefaultHostExecutionSpace::name();
   const bool portable = std::is_same_v<default_kernel<float>, portable_kernel<float, Kokkos::DefaultExecutionSpace>>;
   info.kernel = portable ? "portable" : "host";
+  if (mma::has_tensor_cores<Kokkos::DefaultExecutionSpace>) info.kernel += ", mma for 16 bits";
   info.vector_bytes = host::vector_bytes;
 #if defined(__AVX512F__)
   info.instructions = "AVX-512";

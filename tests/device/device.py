@@ -1,7 +1,8 @@
 """Compiles a file for a device and looks at what the compiler made of it. Nothing is run: no device is needed.
 
 Prints every kernel with its registers and memory, and fails where one is beyond its row of the table. A row says which
-architecture, which words the kernel's name has, and the most that is allowed; one that fits no kernel is a failure too.
+architecture, which words the kernel's name has, the most that is allowed, and instructions that have to be in its machine
+code (looked at where there is a disassembler); one that fits no kernel is a failure too.
 Exits with 77, which ctest takes for skipped, where the compiler cannot do without something that is not here.
 """
 
@@ -22,6 +23,7 @@ def arguments():
     parser.add_argument("--source", required=True, type=pathlib.Path)
     parser.add_argument("--output", required=True, type=pathlib.Path)
     parser.add_argument("--limits", type=pathlib.Path, help="the table; without it nothing is held to anything")
+    parser.add_argument("--nvdisasm", help="NVIDIA's disassembler, for an output that is a cubin")
     parser.add_argument("command", nargs="+", help="the compiler and its flags, after --")
     return parser.parse_args()
 
@@ -57,6 +59,29 @@ def hip_kernels(report):
         elif match and match[1] in words:
             kernels[-1][1][words[match[1]]] = int(match[2])
     return kernels
+
+
+def instructions_of(nvdisasm, cubin):
+    """The instructions of each kernel of a cubin, without what follows their dots: {mangled name: {instruction: count}}."""
+    text = subprocess.run([nvdisasm, str(cubin)], capture_output=True, text=True, check=True).stdout
+    kernels, current = {}, {}
+    for line in text.splitlines():
+        if match := re.match(r"\.text\.(\w+):", line):
+            current = kernels.setdefault(match[1], {})
+        elif match := re.match(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9]+)", line):
+            current[match[1]] = current.get(match[1], 0) + 1
+    return kernels
+
+
+def missing_instructions(found, limits, arch):
+    faults = []
+    for row in limits:
+        if row["arch"] == arch:
+            for name, counts in found.items():
+                if has_words(name, row["kernel"].split()):
+                    print(f"{arch} {row['kernel']}: " + ", ".join(f"{counts.get(i, 0)} {i}" for i in row["needs"].split()))
+                    faults += [f"{row['kernel']}: no {i}" for i in row["needs"].split() if not counts.get(i)]
+    return faults
 
 
 def has_words(mangled, words):
@@ -113,7 +138,10 @@ def main():
     faults = []
     if given.limits:
         with open(given.limits, encoding="utf-8", newline="") as table:
-            faults = faults_of(kernels, list(csv.DictReader(table)), given.arch)
+            limits = list(csv.DictReader(table))
+        faults = faults_of(kernels, limits, given.arch)
+        if given.nvdisasm:
+            faults += missing_instructions(instructions_of(given.nvdisasm, given.output), limits, given.arch)
     for fault in faults:
         print(f"beyond the table, {given.arch} {fault}")
     return 1 if faults else 0

@@ -34,6 +34,20 @@ void use(const Kernel& kernel, const P& problem) {
   kernel.fold_gradient(exec, problem, shape, tensor, tensor, rows, rows, run, wire, run, sums, sums, sums, nullptr);
 }
 
+// Which kernel is taken where none is named.
+static_assert(std::is_same_v<default_kernel<float, Exec>, portable_kernel<float, Exec>>);
+static_assert(std::is_same_v<default_kernel<double, Exec>, portable_kernel<double, Exec>>);
+using Host = Kokkos::DefaultHostExecutionSpace;
+static_assert(std::is_same_v<default_kernel<bfloat16, Host>, host_kernel<bfloat16, Host>>);
+#if defined(KOKKOS_ENABLE_CUDA)
+static_assert(std::is_same_v<default_kernel<bfloat16>, mma_kernel<bfloat16, Exec>>);
+static_assert(std::is_same_v<default_kernel<float16, Exec>, mma_kernel<float16, Exec>>);
+
+void tensor_cores() { use(mma_kernel<bfloat16, Exec>{}, Problem{causal{}}); }
+#else
+static_assert(std::is_same_v<default_kernel<bfloat16>, portable_kernel<bfloat16, Exec>>);
+#endif
+
 void portable() {
   use(portable_kernel<float, Exec>{}, Problem{causal{}});
   use(portable_kernel<bfloat16, Exec>{}, Problem{causal{} & window{4096}, softcap{30}});

@@ -1,6 +1,7 @@
 /// \file
-/// The kernel that a program of this folder tests: one source for the portable kernel and for every vector width of the
-/// host kernel (RONDO_HOST_VECTOR_BYTES is given when it is compiled).
+/// The kernel that a program of this folder tests: one source for the portable kernel, for every vector width of the
+/// host kernel (RONDO_HOST_VECTOR_BYTES is given when it is compiled), and for the kernel on tensor cores, whose warps are
+/// simulated.
 #pragma once
 
 #include <kernel/kernel_case.hpp>
@@ -10,6 +11,11 @@
 #include <rondo/kernel/host/host.hpp>
 #include <rondo/kernel/portable/portable.hpp>
 
+#ifdef RONDO_TEST_MMA
+#include <kernel/mma/simulated.hpp>
+#include <rondo/kernel/mma/mma.hpp>
+#endif
+
 #include <catch2/catch_test_macros.hpp>
 
 #include <string>
@@ -17,7 +23,11 @@
 
 namespace rondo::test {
 
-#ifdef RONDO_TEST_PORTABLE
+#if defined(RONDO_TEST_MMA)
+template <class T>
+using TestedKernel = mma_kernel<T, Kokkos::DefaultHostExecutionSpace, simulated>;
+inline std::string kernel_name() { return "mma, simulated"; }
+#elif defined(RONDO_TEST_PORTABLE)
 template <class T>
 using TestedKernel = portable_kernel<T>;
 inline std::string kernel_name() { return "portable"; }

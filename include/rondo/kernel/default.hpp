@@ -3,6 +3,7 @@
 #pragma once
 
 #include <rondo/kernel/host/host.hpp>
+#include <rondo/kernel/mma/mma.hpp>
 #include <rondo/kernel/portable/portable.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -11,11 +12,24 @@
 
 namespace rondo {
 
-/// The fastest kernel for storage type T on an execution space: host_kernel where the host computes, portable_kernel on
-/// devices.
+namespace detail {
+
+template <class T, class Exec>
+struct chosen_kernel {
+  using type = std::conditional_t<std::is_same_v<typename Exec::memory_space, Kokkos::HostSpace>, host_kernel<T, Exec>,
+                                  portable_kernel<T, Exec>>;
+};
+template <mma::Element T, class Exec>
+  requires mma::has_tensor_cores<Exec>
+struct chosen_kernel<T, Exec> {
+  using type = mma_kernel<T, Exec>;
+};
+
+}  // namespace detail
+
+/// The fastest kernel for storage type T on an execution space: host_kernel where the host computes; on Kokkos::Cuda
+/// mma_kernel for bfloat16 and float16; else portable_kernel (docs/devices.md).
 template <StorageType T, class Exec = Kokkos::DefaultExecutionSpace>
-using default_kernel =
-    std::conditional_t<std::is_same_v<typename Exec::memory_space, Kokkos::HostSpace>, host_kernel<T, Exec>,
-                       portable_kernel<T, Exec>>;
+using default_kernel = typename detail::chosen_kernel<T, Exec>::type;
 
 }  // namespace rondo

@@ -1,0 +1,199 @@
+/// \file
+/// A warp and a team on an NVIDIA device: each thread is one lane and does its part. What the kernel is written in terms of;
+/// the tests play the same parts on a host, lane by lane.
+#pragma once
+
+#include <rondo/kernel/mma/fragments.hpp>
+#include <rondo/precision.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <cstdint>
+#include <type_traits>
+
+namespace rondo::mma {
+
+/// N numbers that each lane holds: a lane's own on a device, all lanes' where somebody plays the whole warp.
+template <class Warp, class T, int N>
+struct Held {
+  T values[Warp::held_lanes][N];
+  KOKKOS_FUNCTION T& at(int lane, int i) { return values[Warp::slot(lane)][i]; }
+  KOKKOS_FUNCTION const T& at(int lane, int i) const { return values[Warp::slot(lane)][i]; }
+};
+
+/// Four registers with two 16-bit elements each: an A fragment, or two of B.
+template <class Warp>
+using Pairs = Held<Warp, std::uint32_t, 4>;
+/// A C fragment.
+template <class Warp>
+using Sums = Held<Warp, float, 4>;
+
+/// The warp that this thread is a lane of.
+struct DeviceWarp {
+  static constexpr int held_lanes = 1;
+  KOKKOS_FUNCTION static constexpr int slot(int /*lane*/) { return 0; }
+
+  int number;
+  int lane;
+
+  /// Calls f(lane) for each lane.
+  template <class F>
+  KOKKOS_FUNCTION void each(const F& f) const {
+    f(lane);
+  }
+
+  /// ldmatrix.x4: four matrices of 8 x 8, from rows that begin at tile + offset(lane), counted in elements. (Addresses of
+  /// shared memory have 32 bits: one register each.)
+  template <bool Transposed, class T, class Offset>
+  KOKKOS_FUNCTION void load_matrices([[maybe_unused]] Pairs<DeviceWarp>& to, [[maybe_unused]] const T* tile,
+                                     [[maybe_unused]] const Offset& offset) const {
+#if defined(__CUDA_ARCH__)
+    const unsigned address = static_cast<unsigned>(__cvta_generic_to_shared(tile)) +
+                             static_cast<unsigned>(sizeof(T)) * static_cast<unsigned>(offset(lane));
+    auto& x = to.values[0];
+    if constexpr (Transposed) {
+      asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+                   : "r"(address)
+                   : "memory");
+    } else {
+      asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                   : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3])
+                   : "r"(address)
+                   : "memory");
+    }
+#endif
+  }
+
+  /// c += a · b for elements of type T; b stands in the registers `first` and `first` + 1.
+  template <class T>
+  KOKKOS_FUNCTION void multiply_add([[maybe_unused]] Sums<DeviceWarp>& c, [[maybe_unused]] const Pairs<DeviceWarp>& a,
+                                    [[maybe_unused]] const Pairs<DeviceWarp>& b, [[maybe_unused]] int first) const {
+#if defined(__CUDA_ARCH__)
+    auto& s = c.values[0];
+    const auto& x = a.values[0];
+    const auto& y = b.values[0];
+    if constexpr (std::is_same_v<T, bfloat16>) {
+      asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+          "{%0, %1, %2, %3};"
+          : "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3])
+          : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[first]), "r"(y[first + 1]));
+    } else {
+      asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+          "{%0, %1, %2, %3};"
+          : "+f"(s[0]), "+f"(s[1]), "+f"(s[2]), "+f"(s[3])
+          : "r"(x[0]), "r"(x[1]), "r"(x[2]), "r"(x[3]), "r"(y[first]), "r"(y[first + 1]));
+    }
+#endif
+  }
+
+  /// Two numbers rounded to T in one register, the first in the low half.
+  template <class T>
+  KOKKOS_FUNCTION static std::uint32_t rounded_pair([[maybe_unused]] float low, [[maybe_unused]] float high) {
+    std::uint32_t pair = 0;
+#if defined(__CUDA_ARCH__)
+    if constexpr (std::is_same_v<T, bfloat16>) {
+      asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    } else {
+      asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    }
+#endif
+    return pair;
+  }
+
+  /// Combines what the four lanes of a row of C hold; each gets the result.
+  template <int N, class Combine>
+  KOKKOS_FUNCTION void combine_rows([[maybe_unused]] Held<DeviceWarp, float, N>& x,
+                                    [[maybe_unused]] const Combine& combine) const {
+#if defined(__CUDA_ARCH__)
+    RONDO_UNROLL
+    for (int i = 0; i < N; ++i) {
+      float& mine = x.values[0][i];
+      mine = combine(mine, __shfl_xor_sync(0xffffffffu, mine, 1));
+      mine = combine(mine, __shfl_xor_sync(0xffffffffu, mine, 2));
+    }
+#endif
+  }
+
+  /// Whether any lane holds something other than 0.
+  KOKKOS_FUNCTION bool any([[maybe_unused]] const Held<DeviceWarp, std::uint32_t, 1>& x) const {
+#if defined(__CUDA_ARCH__)
+    return __any_sync(0xffffffffu, x.values[0][0] != 0) != 0;
+#else
+    return false;
+#endif
+  }
+};
+
+/// The team that this thread belongs to: `Warps` warps and memory that they share.
+template <class Member, int Warps>
+struct DeviceTeam {
+  using Warp = DeviceWarp;
+  static constexpr int threads = Warps * warp_lanes;
+
+  /// What each warp keeps.
+  template <class S>
+  struct PerWarp {
+    S own;
+    KOKKOS_FUNCTION S& operator[](const Warp& /*warp*/) { return own; }
+  };
+
+  const Member& member;
+  int thread = member.team_rank();
+
+  /// Calls f(warp) for each warp.
+  template <class F>
+  KOKKOS_FUNCTION void warps(const F& f) const {
+    f(Warp{thread / warp_lanes, thread % warp_lanes});
+  }
+  /// Calls f(i) for 0 ... count - 1, shared among the threads.
+  template <class F>
+  KOKKOS_FUNCTION void share(int count, const F& f) const {
+    RONDO_NO_UNROLL
+    for (int i = thread; i < count; i += threads) f(i);
+  }
+  /// 16 bytes of shared memory, aligned, become 0.
+  KOKKOS_FUNCTION static void clear_group([[maybe_unused]] void* to) {
+#if defined(__CUDA_ARCH__)
+    *static_cast<uint4*>(to) = uint4{0, 0, 0, 0};
+#endif
+  }
+  KOKKOS_FUNCTION void barrier() const { member.team_barrier(); }
+
+  /// Starts to copy 16 bytes, both aligned, into shared memory. They are there after a wait for their group, and for other
+  /// threads after a barrier more.
+  KOKKOS_FUNCTION static void start_copy([[maybe_unused]] void* to, [[maybe_unused]] const void* from) {
+#if defined(__CUDA_ARCH__)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;"
+                 :
+                 : "r"(static_cast<unsigned>(__cvta_generic_to_shared(to))), "l"(__cvta_generic_to_global(from))
+                 : "memory");
+#endif
+  }
+  /// Ends a group of copies.
+  KOKKOS_FUNCTION static void end_group() {
+#if defined(__CUDA_ARCH__)
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+  }
+  /// Waits for all groups but the last `Pending`.
+  template <int Pending>
+  KOKKOS_FUNCTION static void wait() {
+#if defined(__CUDA_ARCH__)
+    asm volatile("cp.async.wait_group %0;" ::"n"(Pending) : "memory");
+#endif
+  }
+};
+
+/// Runs the kernels where they belong.
+struct on_device {
+  template <class Member, int Warps>
+  using Team = DeviceTeam<Member, Warps>;
+
+  static constexpr int scratch_level = 0;  ///< shared memory
+
+  /// Threads of a team of so many warps.
+  static constexpr int team_size(int warps) { return warps * warp_lanes; }
+};
+
+}  // namespace rondo::mma

@@ -1,0 +1,251 @@
+/// \file
+/// Forward pass on tensor cores: folds a piece of keys and values into the softmax state of a block of queries. The sums
+/// of a warp's rows stay in registers while tiles of 64 keys pass through shared memory (Dao, arXiv 2307.08691).
+#pragma once
+
+#include <rondo/kernel/concept.hpp>
+#include <rondo/kernel/mma/tile.hpp>
+#include <rondo/kernel/portable/score_lanes.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <cstdint>
+
+namespace rondo::mma {
+
+/// m' = max(m, max s);  acc' = acc·2^(m - m') + Σ 2^(s - m')·v;  l likewise. Probabilities are rounded to T for the
+/// product with the values; their sum l is not.
+/// \tparam Dim   head_dim, or the next multiple of 64: what is missing is 0
+/// \tparam Play  on_device; the tests have another
+template <class T, int Dim, class Exec, class Play, ProblemType P>
+struct ForwardFold {
+  static constexpr int warps = 4;
+  static constexpr int row_tiles = Dim <= 64 ? 2 : 1;  ///< of 16 queries, for each warp
+  static constexpr int warp_rows = 16 * row_tiles;
+  static constexpr int block_rows = warps * warp_rows;
+  static constexpr int tile_rows = 64;
+  static constexpr int shared_elements = 4 * tile_rows * Dim;  ///< two tiles of keys, two of values
+  static_assert(block_rows * Dim <= shared_elements);
+
+  using Space = typename Exec::memory_space;
+  using Member = typename Kokkos::TeamPolicy<Exec>::member_type;
+  using Team = typename Play::template Team<Member, warps>;
+  using Warp = typename Team::Warp;
+
+  P problem;
+  Shape shape;
+  Tensor<const T, 4, Space> q;
+  Run queries;
+  portable::Wire<T> wire;
+  Run keys;
+  SoftmaxState<float, Space> state;
+  bool first;
+
+  KOKKOS_FUNCTION void operator()(const Member& member) const {
+    const int blocks = (queries.count + block_rows - 1) / block_rows;
+    // Under a causal mask the last queries have most to do: they go first.
+    const int row = (blocks - 1 - member.league_rank() % blocks) * block_rows;
+    const int head = member.league_rank() / blocks % shape.heads;
+    const int b = member.league_rank() / blocks / shape.heads;
+    const int count = queries.count - row < block_rows ? queries.count - row : block_rows;
+    const Run mine = queries.part(row, count);
+    const ScoreTile<P, float> scores{problem, b, head};
+    if (!first && scores.coverage(mine, keys) == Coverage::none) return;
+
+    Team team{member};
+    T* const shared = static_cast<T*>(
+        member.team_scratch(int{Play::scratch_level}).get_shmem_aligned(sizeof(T) * shared_elements, 16));
+    typename Team::template PerWarp<Rows> held;
+    start_rows<block_rows, Dim>(team, shared, rows_of(q, b, row, head), count);
+    team.end_group();
+    team.template wait<0>();
+    team.barrier();
+    team.warps([&](const Warp& warp) {
+      load_queries(warp, held[warp], shared);
+      load_state(warp, held[warp], b, head, row, count);
+    });
+    team.barrier();
+
+    const int kv_head = head / (shape.heads / shape.kv_heads);
+    const auto wire_rows = [&](const portable::WireRows<T>& from, std::int64_t begin) {
+      return SourceRows<T>{from.data + begin * shape.head_dim, shape.head_dim, 1, shape.head_dim};
+    };
+    const portable::WireRows<T> k = wire.keys(b, kv_head);
+    const portable::WireRows<T> v = wire.values(b, kv_head);
+    for_tiles<tile_rows>(
+        team, keys, [&](const Run& tile) { return scores.coverage(mine, tile); },
+        [&](std::int64_t begin, int tile_count, int stage) {
+          start_rows<tile_rows, Dim>(team, place(shared, stage, 0), wire_rows(k, begin), tile_count);
+          start_rows<tile_rows, Dim>(team, place(shared, stage, 1), wire_rows(v, begin), tile_count);
+        },
+        [&](std::int64_t begin, int tile_count, Coverage coverage, int stage) {
+          const Run tile = keys.part(begin, tile_count);
+          const bool whole = coverage == Coverage::all && tile_count == tile_rows && count == block_rows;
+          team.warps([&](const Warp& warp) {
+            if (whole) {
+              fold_tile<false>(warp, held[warp], scores, mine, tile, coverage, place(shared, stage, 0));
+            } else {
+              fold_tile<true>(warp, held[warp], scores, mine, tile, coverage, place(shared, stage, 0));
+            }
+          });
+        });
+    team.warps([&](const Warp& warp) { store_state(warp, held[warp], b, head, row, count); });
+  }
+
+ private:
+  /// What a warp keeps of its rows. A row of sums is shared by four lanes; each has its part of l.
+  struct Rows {
+    Pairs<Warp> q[row_tiles][Dim / 16];
+    Sums<Warp> acc[row_tiles][Dim / 8];
+    Held<Warp, float, 2 * row_tiles> m;
+    Held<Warp, float, 2 * row_tiles> l;
+  };
+
+  KOKKOS_FUNCTION static T* place(T* shared, int stage, int which) {
+    return shared + (2 * stage + which) * tile_rows * Dim;
+  }
+
+  /// The row of a lane's numbers 2 · half and 2 · half + 1 of a C fragment, counted from the warp's first.
+  KOKKOS_FUNCTION static constexpr int row_in_warp(int lane, int r, int half) {
+    return 16 * r + place_in_c(lane, 2 * half).row;
+  }
+
+  KOKKOS_FUNCTION static void load_queries(const Warp& warp, Rows& held, const T* shared) {
+    RONDO_UNROLL
+    for (int r = 0; r < row_tiles; ++r) {
+      RONDO_UNROLL
+      for (int k = 0; k < Dim / 16; ++k)
+        load_a<Dim>(warp, held.q[r][k], shared, warp.number * warp_rows + 16 * r, 16 * k);
+    }
+  }
+
+  /// Calls f(i, row, lane's place in registers) for the two rows of each C fragment that a lane has a part of.
+  template <class F>
+  KOKKOS_FUNCTION static void for_rows(const Warp& warp, int lane, const F& f) {
+    RONDO_UNROLL
+    for (int r = 0; r < row_tiles; ++r) {
+      RONDO_UNROLL
+      for (int half = 0; half < 2; ++half) f(r, half, warp.number * warp_rows + row_in_warp(lane, r, half));
+    }
+  }
+
+  /// (Rows and columns that stand for nothing get another's numbers, which are never stored: a test of each would take
+  /// registers.)
+  KOKKOS_FUNCTION void load_state(const Warp& warp, Rows& held, int b, int head, int row, int count) const {
+    warp.each([&](int lane) {
+      for_rows(warp, lane, [&](int r, int half, int i) {
+        float& m = held.m.at(lane, 2 * r + half);
+        float& l = held.l.at(lane, 2 * r + half);
+        m = detail::minus_infinity<float>;
+        l = 0.0f;
+        RONDO_UNROLL
+        for (int n = 0; n < Dim / 8; ++n) {
+          held.acc[r][n].at(lane, 2 * half) = 0.0f;
+          held.acc[r][n].at(lane, 2 * half + 1) = 0.0f;
+        }
+        if (first) return;
+        const int known = row + (i < count ? i : count - 1);
+        m = state.m(b, head, known);
+        if (lane % 4 == 0) l = state.l(b, head, known);
+        const float* acc = &state.acc(b, known, head, 0);
+        const auto stride = static_cast<std::int64_t>(state.acc.stride(3));
+        RONDO_UNROLL
+        for (int n = 0; n < Dim / 8; ++n) {
+          RONDO_UNROLL
+          for (int e = 2 * half; e < 2 * half + 2; ++e) {
+            const int d = 8 * n + place_in_c(lane, e).col;
+            held.acc[r][n].at(lane, e) = acc[(d < shape.head_dim ? d : 0) * stride];
+          }
+        }
+      });
+    });
+  }
+
+  KOKKOS_FUNCTION void store_state(const Warp& warp, Rows& held, int b, int head, int row, int count) const {
+    warp.combine_rows(held.l, [](float x, float y) { return x + y; });
+    warp.each([&](int lane) {
+      for_rows(warp, lane, [&](int r, int half, int i) {
+        if (i >= count) return;
+        if (lane % 4 == 0) {
+          state.m(b, head, row + i) = held.m.at(lane, 2 * r + half);
+          state.l(b, head, row + i) = held.l.at(lane, 2 * r + half);
+        }
+        float* acc = &state.acc(b, row + i, head, 0);
+        const auto stride = static_cast<std::int64_t>(state.acc.stride(3));
+        RONDO_UNROLL
+        for (int n = 0; n < Dim / 8; ++n) {
+          RONDO_UNROLL
+          for (int e = 2 * half; e < 2 * half + 2; ++e) {
+            const int d = 8 * n + place_in_c(lane, e).col;
+            if (d < shape.head_dim) acc[d * stride] = held.acc[r][n].at(lane, e);
+          }
+        }
+      });
+    });
+  }
+
+  /// \param Tested  some of the tile's pairs are masked, or stand for no query or no key
+  template <bool Tested, class Scores>
+  KOKKOS_FUNCTION static void fold_tile(const Warp& warp, Rows& held, const Scores& scores, const Run& mine,
+                                        const Run& tile, Coverage coverage, const T* k) {
+    Sums<Warp> s[row_tiles][tile_rows / 8] = {};
+    add_inner_products<Dim, row_tiles, tile_rows>(
+        warp, s, [&](int r, int step, Pairs<Warp>& a) { a = held.q[r][step]; }, k);
+
+    const auto sees = [&](int i, int j) {
+      return i < mine.count && j < tile.count && (coverage == Coverage::all || scores.allowed(mine.at(i), tile.at(j)));
+    };
+    Held<Warp, float, 2 * row_tiles> largest;
+    warp.each([&](int lane) {
+      for_rows(warp, lane, [&](int r, int half, int i) {
+        const std::uint32_t visible = Tested ? lane_sees<tile_rows>(lane, i, sees) : ~0u;
+        float top = detail::minus_infinity<float>;
+        for_scores(lane, half, [&](int n, int e, int j) {
+          float& x = s[r][n].at(lane, e);
+          const bool counts = (visible >> (2 * n + e % 2) & 1u) != 0;
+          x = counts ? scores.kept(x * scores.sign(), mine.at(i), tile.at(j)) : detail::minus_infinity<float>;
+          const float here = scores.base2(x);
+          top = here > top ? here : top;
+        });
+        largest.at(lane, 2 * r + half) = top;
+      });
+    });
+    warp.combine_rows(largest, [](float x, float y) { return x > y ? x : y; });
+    warp.each([&](int lane) {
+      for_rows(warp, lane, [&](int r, int half, int i) {
+        float& m = held.m.at(lane, 2 * r + half);
+        float& l = held.l.at(lane, 2 * r + half);
+        const float top = largest.at(lane, 2 * r + half) > m ? largest.at(lane, 2 * r + half) : m;
+        const float reference = detail::finite_maximum(top);
+        const float factor = detail::exp2(m - reference);
+        m = top;
+        l *= factor;
+        for_scores(lane, half, [&](int n, int e, int j) {
+          float& x = s[r][n].at(lane, e);
+          x = detail::exp2(scores.above(x, reference));
+          l += x;
+          if constexpr (P::has_dropout) x = scores.keeps(mine.at(i), tile.at(j)) ? x : 0.0f;
+        });
+        RONDO_UNROLL
+        for (int n = 0; n < Dim / 8; ++n) {
+          held.acc[r][n].at(lane, 2 * half) *= factor;
+          held.acc[r][n].at(lane, 2 * half + 1) *= factor;
+        }
+      });
+    });
+    add_weighted_rows<Tested, 1, Dim, row_tiles, tile_rows>(
+        warp, held.acc, s, k + tile_rows * Dim, [&](int i, int j) { return sees(warp.number * warp_rows + i, j); });
+  }
+
+  /// Calls f(n, e, key) for a lane's scores of one row.
+  template <class F>
+  KOKKOS_FUNCTION static void for_scores(int lane, int half, const F& f) {
+    RONDO_UNROLL
+    for (int n = 0; n < tile_rows / 8; ++n) {
+      RONDO_UNROLL
+      for (int e = 2 * half; e < 2 * half + 2; ++e) f(n, e, 8 * n + place_in_c(lane, e).col);
+    }
+  }
+};
+
+}  // namespace rondo::mma

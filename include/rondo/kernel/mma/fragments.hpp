@@ -1,0 +1,65 @@
+/// \file
+/// Which lane of a warp holds which element: the fragments of mma.sync.m16n8k16 and the matrices of ldmatrix, for operands
+/// of 16 bits (PTX ISA, "Matrix Fragments for mma.m16n8k16" and "ldmatrix"). Plain functions that a host can call: the
+/// tests compare them with the ISA's tables.
+#pragma once
+
+#include <Kokkos_Core.hpp>
+
+// Loops over registers: an index that the compiler does not know sends all of them to memory.
+#if defined(__CUDA_ARCH__)
+#define RONDO_UNROLL _Pragma("unroll")
+#define RONDO_NO_UNROLL _Pragma("unroll 1")
+#else
+#define RONDO_UNROLL
+#define RONDO_NO_UNROLL
+#endif
+
+namespace rondo::mma {
+
+inline constexpr int warp_lanes = 32;
+
+/// A place in a matrix.
+struct Place {
+  int row;
+  int col;
+  friend constexpr bool operator==(const Place&, const Place&) = default;
+};
+
+/// Of A, 16 x 16: where a lane's elements 0 ... 7 stand. Elements 2i and 2i + 1 share its register i.
+KOKKOS_INLINE_FUNCTION constexpr Place place_in_a(int lane, int element) {
+  return {lane / 4 + (element & 2) * 4, lane % 4 * 2 + (element & 1) + (element & 4) * 2};
+}
+
+/// Of B, 16 x 8: where a lane's elements 0 ... 3 stand.
+KOKKOS_INLINE_FUNCTION constexpr Place place_in_b(int lane, int element) {
+  return {lane % 4 * 2 + (element & 1) + (element & 2) * 4, lane / 4};
+}
+
+/// Of C and D, 16 x 8: where a lane's sums 0 ... 3 stand. So two neighbours of C, side by side, rounded and in pairs, are an
+/// A for the next product.
+KOKKOS_INLINE_FUNCTION constexpr Place place_in_c(int lane, int element) {
+  return {lane / 4 + (element & 2) * 4, lane % 4 * 2 + (element & 1)};
+}
+
+/// ldmatrix.x4 takes the address of a row of eight elements from every lane. For an A fragment of a matrix [row][k]: the
+/// row that a lane names begins at ...
+KOKKOS_INLINE_FUNCTION constexpr Place row_for_a(int lane) { return {lane % 16, lane / 16 * 8}; }
+
+/// For the B fragments of 16 columns (registers 0 and 1: the first eight), where memory holds B transposed, [column][k].
+KOKKOS_INLINE_FUNCTION constexpr Place row_for_b_transposed(int lane) {
+  return {lane % 8 + lane / 16 * 8, lane / 8 % 2 * 8};
+}
+
+/// The same where memory holds B as it is, [k][column]: with ldmatrix.trans.
+KOKKOS_INLINE_FUNCTION constexpr Place row_for_b(int lane) { return {lane % 16, lane / 16 * 8}; }
+
+/// Where an element of a tile with rows of Dim 16-bit elements stands in shared memory. Groups of eight, 16 bytes, are
+/// exchanged within a row so that the eight rows of a matrix lie in different banks.
+template <int Dim>
+KOKKOS_INLINE_FUNCTION constexpr int swizzled(int row, int col) {
+  static_assert(Dim % 64 == 0);
+  return row * Dim + ((col / 8) ^ (row % 8)) * 8 + col % 8;
+}
+
+}  // namespace rondo::mma

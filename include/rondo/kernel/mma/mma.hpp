@@ -1,0 +1,154 @@
+/// \file
+/// The BlockKernel for the tensor cores of NVIDIA devices (sm_80 and later), for bfloat16 and float16.
+#pragma once
+
+#include <rondo/kernel/concept.hpp>
+#include <rondo/kernel/mma/forward.hpp>
+#include <rondo/kernel/mma/gradient.hpp>
+#include <rondo/kernel/portable/portable.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace rondo {
+namespace mma {
+
+template <class T>
+concept Element = std::same_as<T, bfloat16> || std::same_as<T, float16>;
+
+/// Whether an execution space has these instructions.
+template <class Exec>
+inline constexpr bool has_tensor_cores = false;
+#ifdef KOKKOS_ENABLE_CUDA
+template <>
+inline constexpr bool has_tensor_cores<Kokkos::Cuda> = true;
+#endif
+
+}  // namespace mma
+
+/// Blockwise attention with mma.sync (m16n8k16, sums in float) inside a Kokkos TeamPolicy, on the instance that it is given.
+///
+/// A head_dim up to 128 is computed with the next multiple of 64; larger ones are portable_kernel's, whose wire this one
+/// shares. So are the parameters of learned scores. Probabilities and the gradients of scores are rounded to T before they
+/// are multiplied: in float16 the latter have to stay below 65504, which a scaled loss has to see to.
+/// \tparam T     bfloat16 or float16; sums, and the state from hop to hop, are float
+/// \tparam Play  who plays the warps: on_device. The tests have a host do it
+template <mma::Element T, class Exec = Kokkos::DefaultExecutionSpace, class Play = mma::on_device>
+class mma_kernel {
+  static_assert(mma::has_tensor_cores<Exec> || !std::is_same_v<Play, mma::on_device>,
+                "mma_kernel runs on Kokkos::Cuda; on other execution spaces take default_kernel");
+
+ public:
+  using value_type = T;
+  using accumulate_type = float;
+  using execution_space = Exec;
+  using memory_space = typename Exec::memory_space;
+  static constexpr std::uint32_t wire_format = portable_kernel<T, Exec>::wire_format;
+
+  std::size_t wire_bytes(Pass pass, const Shape& shape, std::int64_t tokens) const {
+    return portable_.wire_bytes(pass, shape, tokens);
+  }
+
+  /// \param k, v  [batch, tokens, kv_heads, head_dim]
+  void pack(const Exec& exec, Pass pass, const Shape& shape, const Tensor<const T, 4, memory_space>& k,
+            const Tensor<const T, 4, memory_space>& v, const WireView<memory_space>& wire) const {
+    portable_.pack(exec, pass, shape, k, v, wire);
+  }
+
+  /// Folds a piece into the state of the query rows `queries`.
+  /// \param q  [batch, queries.count, heads, head_dim]; `state` has the same rows
+  template <ProblemType P>
+  void fold(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
+            const Run& queries, const WireView<memory_space>& wire, const Run& keys,
+            const SoftmaxState<float, memory_space>& state, Phase phase) const {
+    const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
+      using Fold = mma::ForwardFold<T, Dim, Exec, Play, P>;
+      const int blocks = (queries.count + Fold::block_rows - 1) / Fold::block_rows;
+      return launch("rondo::fold", exec, blocks * shape.batch * shape.heads,
+                    Fold{problem, shape, q, queries, wire_of(wire, shape, keys), keys, state, phase.first});
+    };
+    if (!for_head_dim(shape.head_dim, with)) {
+      portable_.fold(exec, problem, shape, q, queries, wire, keys, state, phase);
+    }
+  }
+
+  /// out = acc / l, rounded once; lse = m + ln l in natural units, both with the sink.
+  template <ProblemType P>
+  void finish(const Exec& exec, const P& problem, const SoftmaxState<float, memory_space>& state,
+              const Tensor<T, 4, memory_space>& out, const Tensor<float, 3, memory_space>& lse) const {
+    portable_.finish(exec, problem, state, out, lse);
+  }
+
+  /// delta[b, h, i] = Σ over d of out · grad_out.
+  void delta(const Exec& exec, const Tensor<const T, 4, memory_space>& out,
+             const Tensor<const T, 4, memory_space>& grad_out, const Tensor<float, 3, memory_space>& delta) const {
+    portable_.delta(exec, out, grad_out, delta);
+  }
+
+  /// Adds what this pair of (queries, piece) contributes to the three gradients.
+  /// \param grad_q          [batch, queries.count, heads, head_dim]
+  /// \param grad_k, grad_v  [batch, keys.count, kv_heads, head_dim]
+  /// \param parameter_sums  [heads, parameters_per_head] of a score function with parameters, or null
+  template <ProblemType P>
+  void fold_gradient(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
+                     const Tensor<const T, 4, memory_space>& grad_out, const Tensor<const float, 3, memory_space>& lse,
+                     const Tensor<const float, 3, memory_space>& delta, const Run& queries,
+                     const WireView<memory_space>& wire, const Run& keys, const Tensor<float, 4, memory_space>& grad_q,
+                     const Tensor<float, 4, memory_space>& grad_k, const Tensor<float, 4, memory_space>& grad_v,
+                     double* parameter_sums = nullptr) const {
+    const portable::GradientInput<T, float, Exec, P> input{
+        problem, shape, q, grad_out, lse, delta, queries, wire_of(wire, shape, keys), keys, 0};
+    const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
+      using ForQueries = mma::QueryGradient<T, Dim, Exec, Play, P>;
+      using ForKeys = mma::KeyValueGradient<T, Dim, Exec, Play, P>;
+      const auto blocks = [](const Run& run) { return (run.count + ForKeys::block_rows - 1) / ForKeys::block_rows; };
+      return launch("rondo::grad_q", exec, blocks(queries) * shape.batch * shape.heads, ForQueries{input, grad_q}) &&
+             launch("rondo::grad_kv", exec, blocks(keys) * shape.batch * shape.kv_heads,
+                    ForKeys{input, grad_k, grad_v});
+    };
+    const bool learned = LearnedScore<typename P::score_type> && parameter_sums != nullptr;
+    if (learned || !for_head_dim(shape.head_dim, with)) {
+      portable_.fold_gradient(exec, problem, shape, q, grad_out, lse, delta, queries, wire, keys, grad_q, grad_k,
+                              grad_v, parameter_sums);
+    }
+  }
+
+ private:
+  /// Calls f(padded head_dim); false where there is none or f says so.
+  template <class F>
+  static bool for_head_dim(int head_dim, const F& f) {
+    if (head_dim <= 64) return f(std::integral_constant<int, 64>{});
+    if (head_dim <= 128) return f(std::integral_constant<int, 128>{});
+    return false;
+  }
+
+  static portable::Wire<T> wire_of(const WireView<memory_space>& wire, const Shape& shape, const Run& keys) {
+    return {wire.data(), shape.kv_heads, shape.head_dim, keys.count, shape.batch};
+  }
+
+  /// Runs the functor on a league of teams; false if the device has not the shared memory for it.
+  template <class Functor>
+  static bool launch(const char* name, const Exec& exec, int league, const Functor& functor) {
+    if (league == 0) return true;
+    using Policy = Kokkos::TeamPolicy<Exec, Kokkos::LaunchBounds<Functor::warps * mma::warp_lanes, 1>>;
+    // Two bytes an element, and room to align the first.
+    constexpr int bytes = static_cast<int>(sizeof(T)) * Functor::shared_elements + 16;
+    if (bytes > Policy::scratch_size_max(Play::scratch_level)) return false;
+    Policy policy(exec, league, Play::team_size(Functor::warps), 1);
+    policy.set_scratch_size(Play::scratch_level, Kokkos::PerTeam(bytes));
+    Kokkos::parallel_for(name, policy, functor);
+    return true;
+  }
+
+  portable_kernel<T, Exec> portable_;
+};
+
+#ifdef KOKKOS_ENABLE_CUDA
+static_assert(BlockKernel<mma_kernel<bfloat16, Kokkos::Cuda>> && BlockKernel<mma_kernel<float16, Kokkos::Cuda>>);
+#endif
+
+}  // namespace rondo

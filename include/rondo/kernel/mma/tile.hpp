@@ -1,0 +1,244 @@
+/// \file
+/// What the kernel on tensor cores does with tiles: bring rows into shared memory, multiply by them, walk over a sequence.
+#pragma once
+
+#include <rondo/kernel/mma/device.hpp>
+#include <rondo/mask/concept.hpp>
+#include <rondo/sharding/run.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <cstdint>
+#include <type_traits>
+
+namespace rondo::mma {
+
+/// Rows of tokens somewhere in memory.
+template <class T>
+struct SourceRows {
+  const T* data;
+  std::int64_t row_stride;  ///< elements from a token to the next
+  std::int64_t stride;      ///< elements from a dimension to the next
+  int head_dim;
+
+  /// Whether groups of eight elements can be copied as 16 bytes.
+  KOKKOS_FUNCTION bool in_groups() const {
+    return stride == 1 && head_dim % 8 == 0 && row_stride % 8 == 0 && reinterpret_cast<std::uintptr_t>(data) % 16 == 0;
+  }
+};
+
+/// The rows of one head of a tensor [batch, tokens, heads, head_dim], from token `row` on.
+template <class Tensor>
+KOKKOS_FUNCTION auto rows_of(const Tensor& x, int b, std::int64_t row, int head) {
+  using T = std::remove_const_t<typename Tensor::value_type>;
+  return SourceRows<T>{x.data() + b * static_cast<std::int64_t>(x.stride(0)) +
+                           row * static_cast<std::int64_t>(x.stride(1)) + head * static_cast<std::int64_t>(x.stride(2)),
+                       static_cast<std::int64_t>(x.stride(1)), static_cast<std::int64_t>(x.stride(3)),
+                       static_cast<int>(x.extent(3))};
+}
+
+/// Starts to bring `count` rows into a tile of Rows rows of Dim elements; the rest of the tile becomes 0.
+template <int Rows, int Dim, class Team, class T>
+KOKKOS_FUNCTION void start_rows(Team& team, T* tile, const SourceRows<T>& from, int count) {
+  constexpr int groups = Dim / 8;
+  if (from.in_groups()) {
+    team.share(Rows * groups, [&](int group) {
+      const int row = group / groups, col = group % groups * 8;
+      T* to = tile + swizzled<Dim>(row, col);
+      if (row < count && col < from.head_dim) {
+        team.start_copy(to, from.data + row * from.row_stride + col);
+      } else {
+        team.clear_group(to);
+      }
+    });
+    return;
+  }
+  team.share(Rows * Dim, [&](int element) {
+    const int row = element / Dim, col = element % Dim;
+    tile[swizzled<Dim>(row, col)] =
+        row < count && col < from.head_dim ? from.data[row * from.row_stride + col * from.stride] : T(0.0f);
+  });
+}
+
+template <int Dim, class Warp, class T>
+KOKKOS_FUNCTION void load_a(const Warp& warp, Pairs<Warp>& a, const T* tile, int row, int k) {
+  warp.template load_matrices<false>(a, tile, [&](int lane) {
+    const Place begin = row_for_a(lane);
+    return swizzled<Dim>(row + begin.row, k + begin.col);
+  });
+}
+
+/// c[r][n] += A_r · tileᵀ: inner products of rows of Dim elements, 16 rows on the left by Columns rows of the tile.
+/// \param a  a(r, k, fragment) gives the A fragment of rows 16 r ... and dimensions 16 k ...
+template <int Dim, int RowTiles, int Columns, class Warp, class T, class A>
+KOKKOS_FUNCTION void add_inner_products(const Warp& warp, Sums<Warp> (&c)[RowTiles][Columns / 8], const A& a,
+                                        const T* tile) {
+  RONDO_UNROLL
+  for (int k = 0; k < Dim / 16; ++k) {
+    Pairs<Warp> left[RowTiles];
+    RONDO_UNROLL
+    for (int r = 0; r < RowTiles; ++r) a(r, k, left[r]);
+    RONDO_UNROLL
+    for (int n = 0; n < Columns / 16; ++n) {
+      Pairs<Warp> right;
+      warp.template load_matrices<false>(right, tile, [&](int lane) {
+        const Place begin = row_for_b_transposed(lane);
+        return swizzled<Dim>(16 * n + begin.row, 16 * k + begin.col);
+      });
+      RONDO_UNROLL
+      for (int r = 0; r < RowTiles; ++r) {
+        warp.template multiply_add<T>(c[r][2 * n], left[r], right, 0);
+        warp.template multiply_add<T>(c[r][2 * n + 1], left[r], right, 2);
+      }
+    }
+  }
+}
+
+/// Of two 16-bit elements in a register, 0 in the place of those that are not finite.
+template <class T>
+KOKKOS_FUNCTION std::uint32_t finite_pair(std::uint32_t pair) {
+  constexpr std::uint32_t exponent = std::is_same_v<T, bfloat16> ? 0x7f80u : 0x7c00u;
+  if ((pair & exponent) == exponent) pair &= 0xffff0000u;
+  if ((pair & exponent << 16) == exponent << 16) pair &= 0x0000ffffu;
+  return pair;
+}
+
+/// What rounding the halves of a register to T has left of two numbers.
+template <class T>
+KOKKOS_FUNCTION float rest_of(float x, std::uint32_t pair, int half) {
+  return x - static_cast<float>(Kokkos::bit_cast<T>(static_cast<std::uint16_t>(half == 0 ? pair : pair >> 16)));
+}
+
+/// c[r][n] += A_r · tile, for weights A_r (16 x Depth) in C fragments. They are rounded to T, or with two Parts to a sum of
+/// two numbers of type T.
+///
+/// With Masked, some weights are 0 because their pair is masked, and such a product must not be made: elements of the tile
+/// that are not finite are left out of it, and added where sees(row, depth) says that the pair is not masked.
+template <bool Masked, int Parts, int Dim, int RowTiles, int Depth, class Warp, class T, class Sees>
+KOKKOS_FUNCTION void add_weighted_rows(const Warp& warp, Sums<Warp> (&c)[RowTiles][Dim / 8],
+                                       const Sums<Warp> (&weights)[RowTiles][Depth / 8], const T* tile,
+                                       const Sees& sees) {
+  Held<Warp, std::uint32_t, 1> left_out{};
+  RONDO_UNROLL
+  for (int k = 0; k < Depth / 16; ++k) {
+    Pairs<Warp> left[Parts][RowTiles];
+    RONDO_UNROLL
+    for (int r = 0; r < RowTiles; ++r) {
+      warp.each([&](int lane) {
+        RONDO_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          const auto& from = weights[r][2 * k + i / 2];
+          const float low = from.at(lane, i % 2 * 2), high = from.at(lane, i % 2 * 2 + 1);
+          const std::uint32_t pair = Warp::template rounded_pair<T>(low, high);
+          left[0][r].at(lane, i) = pair;
+          if constexpr (Parts == 2) {
+            left[1][r].at(lane, i) =
+                Warp::template rounded_pair<T>(rest_of<T>(low, pair, 0), rest_of<T>(high, pair, 1));
+          }
+        }
+      });
+    }
+    RONDO_UNROLL
+    for (int n = 0; n < Dim / 16; ++n) {
+      Pairs<Warp> right;
+      warp.template load_matrices<true>(right, tile, [&](int lane) {
+        const Place begin = row_for_b(lane);
+        return swizzled<Dim>(16 * k + begin.row, 16 * n + begin.col);
+      });
+      if constexpr (Masked) {
+        warp.each([&](int lane) {
+          RONDO_UNROLL
+          for (int i = 0; i < 4; ++i) {
+            const std::uint32_t pair = right.at(lane, i);
+            right.at(lane, i) = finite_pair<T>(pair);
+            left_out.at(lane, 0) |= right.at(lane, i) ^ pair;
+          }
+        });
+      }
+      RONDO_UNROLL
+      for (int r = 0; r < RowTiles; ++r) {
+        RONDO_UNROLL
+        for (int part = Parts - 1; part >= 0; --part) {
+          warp.template multiply_add<T>(c[r][2 * n], left[part][r], right, 0);
+          warp.template multiply_add<T>(c[r][2 * n + 1], left[part][r], right, 2);
+        }
+      }
+    }
+  }
+  if constexpr (Masked) {
+    if (!warp.any(left_out)) return;
+    warp.each([&](int lane) {
+      RONDO_NO_UNROLL
+      for (int k = 0; k < Depth; ++k) {
+        bool seen[RowTiles][2];
+        RONDO_UNROLL
+        for (int r = 0; r < RowTiles; ++r) {
+          RONDO_UNROLL
+          for (int half = 0; half < 2; ++half) seen[r][half] = sees(16 * r + place_in_c(lane, 2 * half).row, k);
+        }
+        RONDO_UNROLL
+        for (int n = 0; n < Dim / 8; ++n) {
+          RONDO_UNROLL
+          for (int e = 0; e < 2; ++e) {
+            const auto x = static_cast<float>(tile[swizzled<Dim>(k, 8 * n + place_in_c(lane, e).col)]);
+            const bool finite = x - x == 0.0f;
+            RONDO_UNROLL
+            for (int r = 0; r < RowTiles; ++r) {
+              if (!finite && seen[r][0]) c[r][n].at(lane, e) += x;
+              if (!finite && seen[r][1]) c[r][n].at(lane, e + 2) += x;
+            }
+          }
+        }
+      }
+    });
+  }
+}
+
+/// Which of its elements of row i of a C fragment a lane sees: bit 2n + e for element e of the n-th eight columns. (A loop
+/// that is not unrolled: positions and masks take registers.)
+template <int Columns, class Sees>
+KOKKOS_FUNCTION std::uint32_t lane_sees(int lane, int i, const Sees& sees) {
+  static_assert(Columns <= 128);
+  std::uint32_t bits = 0;
+  RONDO_NO_UNROLL
+  for (int bit = 0; bit < Columns / 4; ++bit) {
+    if (sees(i, 8 * (bit / 2) + place_in_c(lane, bit % 2).col)) bits |= 1u << bit;
+  }
+  return bits;
+}
+
+/// Calls compute(begin, count, coverage, stage) for each tile of Rows tokens of a run that the mask leaves something of,
+/// after load(begin, count, stage) has brought it to one of two places. The next tile is on its way meanwhile.
+/// \param cover  the coverage of a part of the run
+template <int Rows, class Team, class Cover, class Load, class Compute>
+KOKKOS_FUNCTION void for_tiles(Team& team, const Run& run, const Cover& cover, const Load& load,
+                               const Compute& compute) {
+  const auto count_at = [&](std::int64_t begin) {
+    return static_cast<int>(run.count - begin < Rows ? run.count - begin : Rows);
+  };
+  const auto next = [&](std::int64_t begin, Coverage& coverage) {
+    for (; begin < run.count; begin += Rows) {
+      coverage = cover(run.part(begin, count_at(begin)));
+      if (coverage != Coverage::none) break;
+    }
+    return begin;
+  };
+  Coverage coverage = Coverage::none;
+  std::int64_t begin = next(0, coverage);
+  if (begin < run.count) load(begin, count_at(begin), 0);
+  team.end_group();
+  for (int stage = 0; begin < run.count; stage = 1 - stage) {
+    Coverage coverage_after = Coverage::none;
+    const std::int64_t after = next(begin + Rows, coverage_after);
+    if (after < run.count) load(after, count_at(after), 1 - stage);
+    team.end_group();
+    team.template wait<1>();
+    team.barrier();
+    compute(begin, count_at(begin), coverage, stage);
+    team.barrier();  // before the place that was read is written again
+    begin = after;
+    coverage = coverage_after;
+  }
+}
+
+}  // namespace rondo::mma

@@ -1,0 +1,38 @@
+/// \file
+/// The kernel on tensor cores against the oracle: its own code, with a host that plays the lanes of its warps.
+#include <kernel/exact.hpp>
+
+namespace rondo::test {
+
+/// Checks all cuts, and that each made at least as many products of 16 x 8 x 16 as the pairs of its sequence need.
+template <class T, class P>
+void check_simulated(const Extents& extents, const P& problem, const std::string& kind, const std::vector<Cut>& cuts,
+                     Scores scores = Scores::usual) {
+  const Exactness<T, P> exactness(extents, problem, scores);
+  for (const Cut& cut : cuts) {
+    simulated_products = 0;
+    check_cuts(exactness, kind, {cut});
+    const std::int64_t tiles = extents.tokens / 16 * extents.tokens / 8;
+    CHECK(simulated_products > 9 * extents.batch * extents.heads * tiles / 2 * (extents.head_dim / 16));
+  }
+}
+
+TEST_CASE("on simulated lanes every head_dim and every cut of the sequence is as exact as promised") {
+  const Extents small{.batch = 2, .heads = 4, .kv_heads = 2, .head_dim = 20, .tokens = 131};
+  check_simulated<bfloat16>(small, Problem{causal{}}, "causal", cuts());
+  const Extents large{.batch = 1, .heads = 2, .kv_heads = 1, .head_dim = 128, .tokens = 131};
+  check_simulated<bfloat16>(large, Problem{causal{}}, "causal", {cuts()[0], cuts()[1], cuts()[3]});
+}
+
+TEST_CASE("on simulated lanes a softmax with nearly all weight on one key is as exact as promised") {
+  const Extents extents{.batch = 1, .heads = 2, .kv_heads = 1, .head_dim = 64, .tokens = 300};
+  check_simulated<bfloat16>(extents, Problem{causal{}}, "peaked", {cuts()[0], cuts()[2]}, Scores::peaked);
+}
+
+TEST_CASE("on simulated lanes a user's own mask and score function are as exact as promised") {
+  const Extents extents{.batch = 1, .heads = 2, .kv_heads = 1, .head_dim = 64, .tokens = 150};
+  check_simulated<float16>(extents, Problem{scattered{}, bent_and_sloped{}}, "own mask and score",
+                           {cuts()[0], cuts()[1]});
+}
+
+}  // namespace rondo::test

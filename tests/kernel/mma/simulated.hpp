@@ -1,0 +1,170 @@
+/// \file
+/// A host that plays the warps of a team, lane by lane: the kernel's own code with the instructions done as the ISA's tables
+/// say. Copies arrive as late as they may and leave NaN until then, so that one nobody waited for shows.
+#pragma once
+
+#include "tables.hpp"
+
+#include <rondo/kernel/mma/device.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <deque>
+#include <functional>
+#include <stdexcept>
+#include <vector>
+
+namespace rondo::test {
+
+/// Products made so far: that they were, and nobody else's.
+inline std::atomic<std::int64_t> simulated_products = 0;
+
+/// Either half of a register, as a number.
+template <class T>
+float half_of(std::uint32_t pair, int half) {
+  const auto bits = static_cast<std::uint16_t>(half == 0 ? pair & 0xffffu : pair >> 16);
+  T x;
+  std::memcpy(static_cast<void*>(&x), &bits, sizeof(x));
+  return static_cast<float>(x);
+}
+
+struct SimulatedWarp {
+  static constexpr int held_lanes = mma::warp_lanes;
+  static constexpr int slot(int lane) { return lane; }
+
+  int number;
+
+  template <class F>
+  void each(const F& f) const {
+    for (int lane = 0; lane < mma::warp_lanes; ++lane) f(lane);
+  }
+
+  template <bool Transposed, class T, class Offset>
+  void load_matrices(mma::Pairs<SimulatedWarp>& to, const T* tile, const Offset& offset) const {
+    static const FragmentTable& table = fragment_table(Transposed ? "ldmatrix.trans" : "ldmatrix");
+    for (int matrix = 0; matrix < 4; ++matrix) {
+      for (int lane = 0; lane < mma::warp_lanes; ++lane) {
+        std::uint32_t pair = 0;
+        for (int half = 0; half < 2; ++half) {
+          const mma::Place place = table.at(lane, half);
+          const T* begin = tile + offset(8 * matrix + place.row);
+          if (reinterpret_cast<std::uintptr_t>(begin) % 16 != 0) throw std::runtime_error("ldmatrix: not aligned");
+          pair |= static_cast<std::uint32_t>(begin[place.col].bits()) << (16 * half);
+        }
+        to.at(lane, matrix) = pair;
+      }
+    }
+  }
+
+  template <class T>
+  void multiply_add(mma::Sums<SimulatedWarp>& c, const mma::Pairs<SimulatedWarp>& a, const mma::Pairs<SimulatedWarp>& b,
+                    int first) const {
+    static const FragmentTable& of_a = fragment_table("A");
+    static const FragmentTable& of_b = fragment_table("B");
+    static const FragmentTable& of_c = fragment_table("C");
+    ++simulated_products;
+    float left[16][16], right[16][8];
+    for (int lane = 0; lane < mma::warp_lanes; ++lane) {
+      for (int i = 0; i < 8; ++i) {
+        const mma::Place place = of_a.at(lane, i);
+        left[place.row][place.col] = half_of<T>(a.at(lane, i / 2), i % 2);
+      }
+      for (int i = 0; i < 4; ++i) {
+        const mma::Place place = of_b.at(lane, i);
+        right[place.row][place.col] = half_of<T>(b.at(lane, first + i / 2), i % 2);
+      }
+    }
+    for (int lane = 0; lane < mma::warp_lanes; ++lane) {
+      for (int i = 0; i < 4; ++i) {
+        const mma::Place place = of_c.at(lane, i);
+        for (int k = 0; k < 16; ++k) c.at(lane, i) += left[place.row][k] * right[k][place.col];
+      }
+    }
+  }
+
+  template <class T>
+  static std::uint32_t rounded_pair(float low, float high) {
+    return T(low).bits() | static_cast<std::uint32_t>(T(high).bits()) << 16;
+  }
+
+  template <int N, class Combine>
+  void combine_rows(mma::Held<SimulatedWarp, float, N>& x, const Combine& combine) const {
+    for (const int step : {1, 2}) {
+      const auto before = x;
+      for (int lane = 0; lane < mma::warp_lanes; ++lane) {
+        for (int i = 0; i < N; ++i) x.at(lane, i) = combine(before.at(lane, i), before.at(lane ^ step, i));
+      }
+    }
+  }
+
+  bool any(const mma::Held<SimulatedWarp, std::uint32_t, 1>& x) const {
+    for (int lane = 0; lane < mma::warp_lanes; ++lane) {
+      if (x.at(lane, 0) != 0) return true;
+    }
+    return false;
+  }
+};
+
+template <class Member, int Warps>
+class SimulatedTeam {
+ public:
+  using Warp = SimulatedWarp;
+
+  template <class S>
+  struct PerWarp {
+    std::vector<S> all = std::vector<S>(Warps);
+    S& operator[](const Warp& warp) { return all[static_cast<std::size_t>(warp.number)]; }
+  };
+
+  explicit SimulatedTeam(const Member& /*member*/) {}
+
+  template <class F>
+  void warps(const F& f) const {
+    for (int number = 0; number < Warps; ++number) f(Warp{number});
+  }
+  template <class F>
+  void share(int count, const F& f) const {
+    for (int i = 0; i < count; ++i) f(i);
+  }
+  void barrier() {}
+  void clear_group(void* to) { std::memset(to, 0, 16); }
+
+  void start_copy(void* to, const void* from) {
+    std::memset(to, 0xff, 16);
+    open_.push_back({to, from});
+  }
+  void end_group() {
+    groups_.push_back(open_);
+    open_.clear();
+  }
+  template <int Pending>
+  void wait() {
+    while (groups_.size() > Pending) {
+      for (const Copy& copy : groups_.front()) std::memcpy(copy.to, copy.from, 16);
+      groups_.pop_front();
+    }
+  }
+
+ private:
+  struct Copy {
+    void* to;
+    const void* from;
+  };
+  std::vector<Copy> open_;
+  std::deque<std::vector<Copy>> groups_;
+};
+
+/// Play for mma_kernel on a host's execution space: a team is one thread there.
+struct simulated {
+  template <class Member, int Warps>
+  using Team = SimulatedTeam<Member, Warps>;
+
+  static constexpr int scratch_level = 1;  ///< the first is too small on a host
+
+  static constexpr int team_size(int) { return 1; }
+};
+
+}  // namespace rondo::test
