@@ -102,6 +102,13 @@ std::size_t workspace_formula(const Kernel& kernel, const Extents& e, std::int64
   return std::max(pieces(Pass::forward) + rows + queries, pieces(Pass::backward) + rows + queries + gradients);
 }
 
+// A sanitizer's operator new serves Kokkos' library, and this program's sees nothing of it.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = false;
+#endif
+
 template <class Kernel>
 void check_workspace() {
   for (const std::int64_t chunk : {5, 24}) {
@@ -133,7 +140,7 @@ void check_workspace() {
       }
       CHECK(allocated == static_cast<std::int64_t>(formula) * ranks);
       // What the process took: the workspaces, Kokkos' word on each, and tables of runs.
-      CHECK(taken >= allocated);
+      CHECK((taken >= allocated || sanitized));
       CHECK(taken <= allocated + ranks * (2048 + 64 * ranks));
     }
   }
