@@ -4,12 +4,16 @@
 
 #include "parameters.hpp"
 
+#include <rondo/plan/memory.hpp>
+
 #include <Kokkos_Core.hpp>
 
 #include <cstdint>
 #include <string>
 
 namespace train {
+
+using rondo::plan::Recompute;
 
 template <class T>
 using Matrix = Kokkos::View<T**, Kokkos::LayoutRight, Kokkos::HostSpace>;
@@ -29,24 +33,40 @@ auto as_heads(const Matrix<T>& x, int heads) {
 }
 
 /// Of one block: what enters it, what enters its feed-forward, and what attention's backward pass needs. The norms and
-/// the feed-forward's hidden activation are computed again.
+/// the feed-forward's hidden activation are computed again, and whatever else is asked for: that lies in memory which all
+/// blocks share. rondo::plan::block_bytes counts it.
 template <class T>
 struct BlockActivations {
-  Matrix<T> x;                                                     ///< [tokens, dim]
-  Matrix<T> query, attended;                                       ///< [tokens, heads · head_dim]
-  Matrix<T> key, value;                                            ///< [tokens, kv_heads · head_dim]
-  Kokkos::View<T***, Kokkos::LayoutRight, Kokkos::HostSpace> lse;  ///< [1, heads, tokens]
-  Matrix<T> middle;                                                ///< [tokens, dim], x plus the attention's part
+  using Lse = Kokkos::View<T***, Kokkos::LayoutRight, Kokkos::HostSpace>;
 
+  Matrix<T> x;           ///< [tokens, dim]
+  Matrix<T> attended;    ///< [tokens, heads · head_dim]
+  Lse lse;               ///< [1, heads, tokens]
+  Matrix<T> query;       ///< [tokens, heads · head_dim]
+  Matrix<T> key, value;  ///< [tokens, kv_heads · head_dim]
+  Matrix<T> middle;      ///< [tokens, dim], x plus the attention's part
+
+  /// The first block, with memory for everything.
   BlockActivations(const ModelShape& shape, std::int64_t tokens)
-      : x(make_matrix<T>("train::x", tokens, shape.dim)),
-        query(make_matrix<T>("train::query", tokens, shape.dim)),
-        attended(make_matrix<T>("train::attended", tokens, shape.dim)),
-        key(make_matrix<T>("train::key", tokens, shape.kv_dim())),
-        value(make_matrix<T>("train::value", tokens, shape.kv_dim())),
-        lse(Kokkos::view_alloc(Kokkos::WithoutInitializing, "train::lse"), 1, static_cast<std::size_t>(shape.heads),
-            static_cast<std::size_t>(tokens)),
-        middle(make_matrix<T>("train::middle", tokens, shape.dim)) {}
+      : BlockActivations(shape, tokens, Recompute::nothing, BlockActivations{}) {}
+
+  /// Another block, which shares with the first one what is computed again.
+  BlockActivations(const ModelShape& shape, std::int64_t tokens, Recompute recompute, const BlockActivations& first)
+      : BlockActivations(first) {
+    x = make_matrix<T>("train::x", tokens, shape.dim);
+    if (recompute == Recompute::layers) return;
+    attended = make_matrix<T>("train::attended", tokens, shape.dim);
+    lse = Lse(Kokkos::view_alloc(Kokkos::WithoutInitializing, "train::lse"), 1, static_cast<std::size_t>(shape.heads),
+              static_cast<std::size_t>(tokens));
+    if (recompute == Recompute::all_but_attention) return;
+    query = make_matrix<T>("train::query", tokens, shape.dim);
+    key = make_matrix<T>("train::key", tokens, shape.kv_dim());
+    value = make_matrix<T>("train::value", tokens, shape.kv_dim());
+    middle = make_matrix<T>("train::middle", tokens, shape.dim);
+  }
+
+ private:
+  BlockActivations() = default;
 };
 
 /// Of which every model needs one, whatever its depth.

@@ -33,4 +33,12 @@ auto row(const View& x) {
                                                                             static_cast<Eigen::Index>(x.extent(0)));
 }
 
+/// Adds the rows of x to `sums`, one after the other. Eigen's colwise().sum() takes them in an order that depends on where
+/// `sums` lies: equal runs would not have equal bits.
+template <class View, class Vector>
+void add_rows(const View& x, const Vector& sums) {
+  const auto rows = matrix(x);
+  for (Eigen::Index i = 0; i < rows.rows(); ++i) row(sums) += rows.row(i);
+}
+
 }  // namespace train

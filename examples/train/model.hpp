@@ -32,10 +32,12 @@ class Model {
                 "the layers compute in float or double, so the kernel must too");
 
   /// Every rank makes one with the same arguments. The context is the sharding's number of tokens.
+  /// \param recompute  what is computed again in the backward pass instead of kept: to the same bits
   Model(Comm& comm, const ModelShape& shape, const ShardingT& sharding, const Kernel& kernel = {},
-        const rondo::Options& options = {})
+        const rondo::Options& options = {}, Recompute recompute = Recompute::nothing)
       : comm_(comm),
         shape_(shape),
+        recompute_(recompute),
         attention_(comm,
                    rondo::Shape{.batch = 1,
                                 .heads = shape.heads,
@@ -49,7 +51,14 @@ class Model {
         scratch_(shape, attention_.tokens()),
         inputs_("train::inputs", static_cast<std::size_t>(attention_.tokens())),
         targets_("train::targets", static_cast<std::size_t>(attention_.tokens())) {
-    for (int layer = 0; layer < shape.layers; ++layer) blocks_.emplace_back(shape, attention_.tokens());
+    blocks_.reserve(static_cast<std::size_t>(shape.layers));
+    for (int layer = 0; layer < shape.layers; ++layer) {
+      if (layer == 0) {
+        blocks_.emplace_back(shape, attention_.tokens());
+      } else {
+        blocks_.emplace_back(shape, attention_.tokens(), recompute, blocks_.front());
+      }
+    }
   }
 
   const auto& attention() const { return attention_; }
@@ -73,6 +82,7 @@ class Model {
         cross_entropy_.forward_backward(scratch_.normed, weights.head, targets_, scale, scratch_.grad, gradient.head);
     norm_.backward(scratch_.last, weights.final_norm, scratch_.grad, scratch_.grad, gradient.final_norm);
     for (std::size_t layer = blocks_.size(); layer-- > 0;) {
+      if (layer + 1 < blocks_.size()) compute_again(blocks_[layer], weights.blocks[layer], mask);
       backward_feed_forward(blocks_[layer], weights.blocks[layer], gradient.blocks[layer]);
       backward_attention(blocks_[layer], weights.blocks[layer], gradient.blocks[layer], mask);
     }
@@ -104,6 +114,22 @@ class Model {
 
   template <class MaskT>
   void forward_attention(const BlockActivations<T>& block, const BlockParameters<const T>& weights, const MaskT& mask) {
+    project(block, weights);
+    attention_.forward(heads(block.query), kv_heads(block.key), kv_heads(block.value), heads(block.attended), block.lse,
+                       rondo::Problem{mask});
+    add_attention(block, weights);
+  }
+
+  /// What the backward pass of a block needs and the blocks after it have overwritten.
+  template <class MaskT>
+  void compute_again(const BlockActivations<T>& block, const BlockParameters<const T>& weights, const MaskT& mask) {
+    if (recompute_ == Recompute::layers) return forward_attention(block, weights, mask);
+    if (recompute_ == Recompute::nothing) return;
+    project(block, weights);
+    add_attention(block, weights);
+  }
+
+  void project(const BlockActivations<T>& block, const BlockParameters<const T>& weights) {
     norm_.forward(block.x, weights.attention_norm, scratch_.normed);
     const auto normed = matrix(scratch_.normed);
     matrix(block.query).noalias() = normed * matrix(weights.query);
@@ -113,8 +139,9 @@ class Model {
     matrix(block.key).rowwise() += row(weights.key_bias);
     rope_.forward(heads(block.query));
     rope_.forward(kv_heads(block.key));
-    attention_.forward(heads(block.query), kv_heads(block.key), kv_heads(block.value), heads(block.attended), block.lse,
-                       rondo::Problem{mask});
+  }
+
+  void add_attention(const BlockActivations<T>& block, const BlockParameters<const T>& weights) {
     matrix(block.middle) = matrix(block.x);
     matrix(block.middle).noalias() += matrix(block.attended) * matrix(weights.output);
   }
@@ -155,8 +182,8 @@ class Model {
     matrix(gradient.query).noalias() += normed.transpose() * matrix(scratch_.grad_query);
     matrix(gradient.key).noalias() += normed.transpose() * matrix(scratch_.grad_key);
     matrix(gradient.value).noalias() += normed.transpose() * matrix(scratch_.grad_value);
-    row(gradient.query_bias) += matrix(scratch_.grad_query).colwise().sum();
-    row(gradient.key_bias) += matrix(scratch_.grad_key).colwise().sum();
+    add_rows(scratch_.grad_query, gradient.query_bias);
+    add_rows(scratch_.grad_key, gradient.key_bias);
     auto part = matrix(scratch_.grad_part);
     part.noalias() = matrix(scratch_.grad_query) * matrix(weights.query).transpose();
     part.noalias() += matrix(scratch_.grad_key) * matrix(weights.key).transpose();
@@ -188,6 +215,7 @@ class Model {
 
   Comm& comm_;
   ModelShape shape_;
+  Recompute recompute_;
   rondo::RingAttention<Comm, ShardingT, Kernel> attention_;
   rondo::rms_norm<T> norm_;
   rondo::rope<T> rope_;

@@ -36,6 +36,7 @@ struct Options {
   std::string sharding = "striped";
   std::int64_t chunk = 4096;
   double deadline = 300;
+  std::string recompute = "nothing";
   std::filesystem::path checkpoint;
   std::int64_t checkpoint_every = 20;
   bool resume = false;
@@ -72,6 +73,9 @@ inline void declare(CLI::App& app, Options& options) {
   app.add_option("--sharding", options.sharding, "contiguous, striped or zigzag")->group("Ring");
   app.add_option("--chunk", options.chunk, "Tokens that travel at a time")->group("Ring");
   app.add_option("--deadline", options.deadline, "Seconds that a rank waits for another")->group("Ring");
+  app.add_option("--recompute", options.recompute,
+                 "In the backward pass instead of keeping it, to the same bits: nothing, all-but-attention or layers")
+      ->group("Ring");
   app.add_option("--steps", recipe.steps, "Steps of the whole run")->group("Training");
   app.add_option("--batch", recipe.batch, "Windows of a step; 0: one for each ring")->group("Training");
   app.add_option("--seed", recipe.seed, "Of the weights, the windows and the sample")->group("Training");
@@ -182,6 +186,7 @@ inline void complete(Options& options) {
   if (options.sharding != "contiguous" && options.sharding != "striped" && options.sharding != "zigzag") {
     throw refusal("--sharding is " + options.sharding + ", it must be contiguous, striped or zigzag");
   }
+  static_cast<void>(rondo::plan::recompute(options.recompute));
   if (options.comm != "threads" && options.comm != "mpi") {
     throw refusal("--comm is " + options.comm + ", it must be threads or mpi");
   }

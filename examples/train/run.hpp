@@ -36,6 +36,7 @@ struct Outcome {
   std::int64_t steps_done = 0;           ///< those of former calls included
   std::filesystem::path checkpoint;      ///< where the run lies; empty: nowhere
   std::vector<std::int64_t> peak_bytes;  ///< of every rank
+  rondo::WorkspaceBytes workspace;       ///< attention's, of rank 0
   double held_out = 0;                   ///< loss on the window that was held out
   double cut_off = 0;                    ///< the same without other ranks' keys and values
   std::vector<float> weights;
@@ -106,13 +107,14 @@ template <rondo::Communicator Comm, rondo::Sharding ShardingT>
 Outcome run_rank(Comm& comm, const Options& options, const Corpus& corpus, const ShardingT& sharding) {
   Mesh<Comm> mesh = make_mesh(comm, options.data_parallel);
   Trainer trainer(mesh, options.recipe, sharding, rondo::default_kernel<float, typename Comm::execution_space>{},
-                  rondo::Options{.chunk = options.chunk});
+                  rondo::Options{.chunk = options.chunk}, rondo::plan::recompute(options.recompute));
   if (options.resume) {
     resume(comm, options.checkpoint, describe(options.recipe, corpus), trainer);
     if (comm.rank() == 0) std::printf("resumed after step %lld\n", static_cast<long long>(trainer.steps_done()));
   }
   Outcome outcome;
   outcome.ring_ranks = mesh.ring.size();
+  outcome.workspace = trainer.attention_workspace();
   make_steps(comm, trainer, options, corpus, outcome);
 
   std::vector<std::int64_t> peaks(static_cast<std::size_t>(comm.size()), 0);

@@ -33,13 +33,13 @@ class Trainer {
 
   /// One ring of all ranks.
   Trainer(Comm& comm, const Recipe& recipe, const ShardingT& sharding, const Kernel& kernel = {},
-          const rondo::Options& options = {})
-      : Trainer(comm, comm, 1, 0, recipe, sharding, kernel, options) {}
+          const rondo::Options& options = {}, Recompute recompute = Recompute::nothing)
+      : Trainer(comm, comm, 1, 0, recipe, sharding, kernel, options, recompute) {}
 
   /// Rings side by side. The mesh has to outlive the trainer.
   Trainer(Mesh<Comm>& mesh, const Recipe& recipe, const ShardingT& sharding, const Kernel& kernel = {},
-          const rondo::Options& options = {})
-      : Trainer(mesh.whole, mesh.ring, mesh.replicas, mesh.replica, recipe, sharding, kernel, options) {}
+          const rondo::Options& options = {}, Recompute recompute = Recompute::nothing)
+      : Trainer(mesh.whole, mesh.ring, mesh.replicas, mesh.replica, recipe, sharding, kernel, options, recompute) {}
 
   const ParameterLayout& layout() const { return layout_; }
   const Flat<T>& weights() const { return weights_; }
@@ -47,6 +47,7 @@ class Trainer {
   /// What a checkpoint holds: the weights and the optimiser's two moments.
   std::array<Flat<T>, 3> state() const { return {weights_, optimiser_.first_moment(), optimiser_.second_moment()}; }
   const rondo::Statistics& attention_statistics() const { return model_.attention().statistics(); }
+  const rondo::WorkspaceBytes& attention_workspace() const { return model_.attention().workspace(); }
 
   /// Steps made, those before a resumed checkpoint included.
   std::int64_t steps_done() const { return steps_done_; }
@@ -87,14 +88,14 @@ class Trainer {
 
  private:
   Trainer(Comm& whole, Comm& ring, int replicas, int replica, const Recipe& recipe, const ShardingT& sharding,
-          const Kernel& kernel, const rondo::Options& options)
+          const Kernel& kernel, const rondo::Options& options, Recompute recompute)
       : whole_(whole),
         ring_(ring),
         replicas_(static_cast<std::size_t>(replicas)),
         replica_(static_cast<std::size_t>(replica)),
         recipe_(recipe),
         layout_(recipe.model),
-        model_(ring, recipe.model, sharding, kernel, options),
+        model_(ring, recipe.model, sharding, kernel, options, recompute),
         weights_(make_flat<T>("train::weights", layout_.size())),
         gradient_(make_flat<T>("train::gradient", layout_.size())),
         optimiser_(layout_, recipe.optimiser) {

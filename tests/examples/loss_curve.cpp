@@ -1,6 +1,7 @@
 // The training loss does not depend on how the context is spread, and notices when the ring does something wrong.
 #include "../../examples/train/data.hpp"
 #include "../../examples/train/trainer.hpp"
+#include "block_memory.hpp"
 
 #include <support/any_sharding.hpp>
 #include <support/faults.hpp>
@@ -124,6 +125,11 @@ void check_kernel_fault(const Kernel& kernel) {
 }
 
 }  // namespace
+
+TEST_CASE(
+    "in float a rank's activations are the plan's to the byte at every number of ranks, whatever is computed again") {
+  check_block_memory<float>();
+}
 
 TEST_CASE("the loss falls and follows the same curve at 1, 2, 4 ranks and under every sharding") {
   REQUIRE(one_rank().size() == steps);

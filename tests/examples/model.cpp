@@ -1,6 +1,7 @@
 // The gradient of the whole model, against finite differences in double, on several ranks.
 #include "../../examples/train/data.hpp"
 #include "../../examples/train/trainer.hpp"
+#include "block_memory.hpp"
 
 #include <support/any_sharding.hpp>
 
@@ -76,6 +77,11 @@ TEST_CASE("the gradient of every tensor of the model is the slope of the loss") 
       CHECK(std::abs(slope.measured) > 1e-6);
     }
   }
+}
+
+TEST_CASE(
+    "in double a rank's activations are the plan's to the byte at every number of ranks, whatever is computed again") {
+  check_block_memory<double>();
 }
 
 TEST_CASE("the first half of the heads starts with a preference for the last bytes") {

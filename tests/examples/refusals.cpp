@@ -104,6 +104,8 @@ TEST_CASE("options that make no sense are refused with the number that was given
       {{"--dim", "6", "--heads", "2"}, "a head has 3 elements, and rotary positions turn them in pairs"},
       {{"--heads", "4", "--kv-heads", "3"}, "--heads is 4, --kv-heads is 3: heads must be a multiple of kv-heads"},
       {{"--sharding", "round"}, "--sharding is round, it must be contiguous, striped or zigzag"},
+      {{"--recompute", "all"},
+       "there is no choice of what to recompute all; there are layers, all-but-attention, nothing"},
       {{"--resume"}, "--resume needs --checkpoint FILE"},
       {{"--rank", "3"}, "--rank"},
       {{"--steps", "many"}, "--steps"},

@@ -49,15 +49,19 @@ TEST_CASE("a rank's bytes, counted by hand for a small model") {
   CHECK(memory.layer == 2 * layer);
   CHECK(memory.parameters == 16 * (3 * layer + 2 * 80 + 8) / 4);
   CHECK(memory.kept == 3 * 100 * 2 * 8);
-  // q, out and their gradients of 8, k, v and theirs of 4, two bytes each; lse of 2 heads.
-  CHECK(memory.tensors == 100 * (2 * (4 * 8 + 4 * 4) + 4 * 2));
-  CHECK(memory.dense == 100 * 4 * 4 * 16);
+  // Two bytes each: a norm's output, what leaves the last block, out, q, what enters the feed-forward, and the gradients of
+  // the block, of a part of it and of q, all of 8; k, v and theirs of 4. Four each: lse of 2 heads, angles of 4. Two numbers of 4
+  // bytes.
+  CHECK(memory.tensors == 100 * (2 * (8 * 8 + 4 * 4) + 4 * (2 + 4) + 8));
+  // A norm's sums in double; 256 tokens at a time: 3 hidden rows of 16; two rows of 8 with 10 logits, two sums and 20 bytes.
+  CHECK(memory.dense == 8 * 8 + 256 * (4 * 3 * 16 + 4 * (2 * 8 + 10 + 2) + 20));
   CHECK(memory.total() == memory.layer + memory.parameters + memory.kept + memory.tensors + memory.dense +
                               static_cast<double>(memory.workspace.total()));
   setting.recompute = Recompute::all_but_attention;
   CHECK(plan::memory(setting, 100).kept == 3 * 100 * (2 * 8 + 2 * 8 + 4 * 2));
   setting.recompute = Recompute::nothing;
-  CHECK(plan::memory(setting, 100).kept == 3 * 100 * (2 * 8 + 2 * 8 + 4 * 2 + 2 * (2 * 8 + 8 + 2 * 4 + 8)));
+  CHECK(plan::memory(setting, 100).kept == 3 * 100 * (2 * 8 + 2 * 8 + 4 * 2 + 2 * (8 + 2 * 4 + 8)));
+  CHECK(plan::memory(setting, 100).tensors == 100 * (2 * (5 * 8 + 2 * 4) + 4 * 4 + 8));
 }
 
 TEST_CASE("the largest context fits, one token a rank more does not") {
