@@ -83,13 +83,14 @@ Reach reach(const Whole<double>& clean, const Whole<double>& given, double toler
 }
 
 /// Puts `value` into one row of q (head 3), k or v (kv head 1) and checks how far it gets.
-template <class M>
-void check_spoiled(const M& mask, const Cut& cut) {
+template <class T = float, class M>
+void check_spoiled(const M& mask, const Cut& cut,
+                   const std::vector<std::int64_t>& rows = {0, 20, 83, sequence.tokens - 1}) {
   const Problem problem{mask};
-  const auto in = random_inputs<float>(sequence);
-  const auto clean = kernel_attention<TestedKernel<float>>(in, cut, problem);
+  const auto in = random_inputs<T>(sequence);
+  const auto clean = kernel_attention<TestedKernel<T>>(in, cut, problem);
   const auto group_of = [](int h) { return h / (sequence.heads / sequence.kv_heads); };
-  for (const std::int64_t row : {std::int64_t{0}, std::int64_t{20}, std::int64_t{83}, sequence.tokens - 1}) {
+  for (const std::int64_t row : rows) {
     for (const float value : {not_a_number, infinity, -infinity}) {
       const auto sees = [&](int b, std::int64_t i, int h) {
         return b == spoiled_batch && group_of(h) == 1 && oracle_allows(mask, b, h, i, row);
@@ -97,8 +98,8 @@ void check_spoiled(const M& mask, const Cut& cut) {
       const auto own_group = [&](int b, std::int64_t, int g) { return b == spoiled_batch && g == 1; };
       INFO(kernel_name() << ", row " << row << ", value " << value << ", " << text(cut));
       auto spoiled = in;
-      spoiled.q(spoiled_batch, row, 3, 5) = value;
-      auto given = kernel_attention<TestedKernel<float>>(spoiled, cut, problem);
+      spoiled.q(spoiled_batch, row, 3, 5) = T(value);
+      auto given = kernel_attention<TestedKernel<T>>(spoiled, cut, problem);
       const auto own_row = [&](int b, std::int64_t i, int h) { return b == spoiled_batch && i == row && h == 3; };
       const auto seen_key = [&](int b, std::int64_t j, int g) {
         return b == spoiled_batch && g == 1 && oracle_allows(mask, b, 3, row, j);
@@ -115,8 +116,8 @@ void check_spoiled(const M& mask, const Cut& cut) {
       }
 
       spoiled = in;
-      spoiled.k(spoiled_batch, row, 1, 5) = value;
-      given = kernel_attention<TestedKernel<float>>(spoiled, cut, problem);
+      spoiled.k(spoiled_batch, row, 1, 5) = T(value);
+      given = kernel_attention<TestedKernel<T>>(spoiled, cut, problem);
       CHECK(reach(clean.out, given.out, 0, sees).changed == 0);
       CHECK(reach(clean.lse, given.lse, 0, sees).changed == 0);
       CHECK(reach(clean.grad_q, given.grad_q, 1e-5, sees).changed == 0);
@@ -125,8 +126,8 @@ void check_spoiled(const M& mask, const Cut& cut) {
       if (std::isnan(value)) CHECK(reach(clean.out, given.out, 0, sees).finite == 0);
 
       spoiled = in;
-      spoiled.v(spoiled_batch, row, 1, 5) = value;
-      given = kernel_attention<TestedKernel<float>>(spoiled, cut, problem);
+      spoiled.v(spoiled_batch, row, 1, 5) = T(value);
+      given = kernel_attention<TestedKernel<T>>(spoiled, cut, problem);
       const Reach out = reach(clean.out, given.out, 0, sees);
       CHECK(out.changed == 0);
       CHECK(out.finite == 0);

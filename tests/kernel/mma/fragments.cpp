@@ -69,6 +69,12 @@ void check_banks() {
   }
   CHECK(places.size() == 64 * Dim);
   CHECK(*places.rbegin() == 64 * Dim - 1);
+  for (int row = 0; row < 64; ++row) {
+    for (int col = 0; col < Dim; ++col) {
+      const int first = mma::swizzled<Dim>(row % 8, col % 16);
+      CHECK(mma::moved<Dim>(first, row / 8 * 8, col / 16 * 16) == mma::swizzled<Dim>(row, col));
+    }
+  }
   // The eight rows of a matrix, 16 bytes each, lie in all 32 banks of 4 bytes.
   for (int row = 0; row < 64; row += 8) {
     for (int col = 0; col < Dim; col += 8) {

@@ -67,29 +67,31 @@ struct ForwardFold {
     team.barrier();
 
     const int kv_head = head / (shape.heads / shape.kv_heads);
-    const auto wire_rows = [&](const portable::WireRows<T>& from, std::int64_t begin) {
-      return SourceRows<T>{from.data + begin * shape.head_dim, shape.head_dim, 1, shape.head_dim};
-    };
     const portable::WireRows<T> k = wire.keys(b, kv_head);
     const portable::WireRows<T> v = wire.values(b, kv_head);
+    const auto cover = [&](const Run& tile) {
+      return whole_or_some(scores.coverage(mine, tile), count == block_rows && tile.count == tile_rows);
+    };
     for_tiles<tile_rows>(
-        team, keys, [&](const Run& tile) { return scores.coverage(mine, tile); },
+        team, keys, cover,
         [&](std::int64_t begin, int tile_count, int stage) {
-          start_rows<tile_rows, Dim>(team, place(shared, stage, 0), wire_rows(k, begin), tile_count);
-          start_rows<tile_rows, Dim>(team, place(shared, stage, 1), wire_rows(v, begin), tile_count);
+          start_rows<tile_rows, Dim>(team, place(shared, stage, 0), rows_of_wire(k, begin), tile_count);
+          start_rows<tile_rows, Dim>(team, place(shared, stage, 1), rows_of_wire(v, begin), tile_count);
         },
         [&](std::int64_t begin, int tile_count, Coverage coverage, int stage) {
           const Run tile = keys.part(begin, tile_count);
-          const bool whole = coverage == Coverage::all && tile_count == tile_rows && count == block_rows;
           team.warps([&](const Warp& warp) {
-            if (whole) {
-              fold_tile<false>(warp, held[warp], scores, mine, tile, coverage, place(shared, stage, 0));
-            } else {
-              fold_tile<true>(warp, held[warp], scores, mine, tile, coverage, place(shared, stage, 0));
-            }
+            fold_tile(warp, held[warp], scores, mine, tile, coverage == Coverage::all, place(shared, stage, 0));
           });
         });
-    team.warps([&](const Warp& warp) { store_state(warp, held[warp], b, head, row, count); });
+    team.warps([&](const Warp& warp) {
+      store_state(warp, held[warp], b, head, row, count);
+      if (!held[warp].left_out) return;
+      add_left_out<Dim, warp_rows, tile_rows>(
+          warp, rows_of_wire(v, 0), keys, cover,
+          [&](int i, std::int64_t j) { return i < count && scores.allowed(mine.at(i), keys.at(j)); },
+          [&](int i, int d, float x) { state.acc(b, row + i, head, d) += x; });
+    });
   }
 
  private:
@@ -99,6 +101,7 @@ struct ForwardFold {
     Sums<Warp> acc[row_tiles][Dim / 8];
     Held<Warp, float, 2 * row_tiles> m;
     Held<Warp, float, 2 * row_tiles> l;
+    bool left_out = false;  ///< elements of values that are not finite
   };
 
   KOKKOS_FUNCTION static T* place(T* shared, int stage, int which) {
@@ -184,32 +187,20 @@ struct ForwardFold {
     });
   }
 
-  /// \param Tested  some of the tile's pairs are masked, or stand for no query or no key
-  template <bool Tested, class Scores>
+  /// \param whole  none of the tile's pairs is masked, or stands for no query or no key
+  template <class Scores>
   KOKKOS_FUNCTION static void fold_tile(const Warp& warp, Rows& held, const Scores& scores, const Run& mine,
-                                        const Run& tile, Coverage coverage, const T* k) {
+                                        const Run& tile, bool whole, const T* k) {
     Sums<Warp> s[row_tiles][tile_rows / 8] = {};
     add_inner_products<Dim, row_tiles, tile_rows>(
         warp, s, [&](int r, int step, Pairs<Warp>& a) { a = held.q[r][step]; }, k);
 
-    const auto sees = [&](int i, int j) {
-      return i < mine.count && j < tile.count && (coverage == Coverage::all || scores.allowed(mine.at(i), tile.at(j)));
-    };
     Held<Warp, float, 2 * row_tiles> largest;
-    warp.each([&](int lane) {
-      for_rows(warp, lane, [&](int r, int half, int i) {
-        const std::uint32_t visible = Tested ? lane_sees<tile_rows>(lane, i, sees) : ~0u;
-        float top = detail::minus_infinity<float>;
-        for_scores(lane, half, [&](int n, int e, int j) {
-          float& x = s[r][n].at(lane, e);
-          const bool counts = (visible >> (2 * n + e % 2) & 1u) != 0;
-          x = counts ? scores.kept(x * scores.sign(), mine.at(i), tile.at(j)) : detail::minus_infinity<float>;
-          const float here = scores.base2(x);
-          top = here > top ? here : top;
-        });
-        largest.at(lane, 2 * r + half) = top;
-      });
-    });
+    if (whole) {
+      keep_scores<false>(warp, s, largest, scores, mine, tile);
+    } else {
+      keep_scores<true>(warp, s, largest, scores, mine, tile);
+    }
     warp.combine_rows(largest, [](float x, float y) { return x > y ? x : y; });
     warp.each([&](int lane) {
       for_rows(warp, lane, [&](int r, int half, int i) {
@@ -233,8 +224,31 @@ struct ForwardFold {
         }
       });
     });
-    add_weighted_rows<Tested, 1, Dim, row_tiles, tile_rows>(
-        warp, held.acc, s, k + tile_rows * Dim, [&](int i, int j) { return sees(warp.number * warp_rows + i, j); });
+    held.left_out |= add_weighted_rows<1, Dim, row_tiles, tile_rows>(warp, held.acc, s, k + tile_rows * Dim, whole);
+  }
+
+  /// Inner products become what is kept of them, -inf where a pair is masked, and of each row the largest score is found.
+  template <bool Tested, class Scores>
+  KOKKOS_FUNCTION static void keep_scores(const Warp& warp, Sums<Warp> (&s)[row_tiles][tile_rows / 8],
+                                          Held<Warp, float, 2 * row_tiles>& largest, const Scores& scores,
+                                          const Run& mine, const Run& tile) {
+    const auto sees = [&](int i, int j) {
+      return i < mine.count && j < tile.count && scores.allowed(mine.at(i), tile.at(j));
+    };
+    warp.each([&](int lane) {
+      for_rows(warp, lane, [&](int r, int half, int i) {
+        const std::uint32_t visible = Tested ? lane_sees<tile_rows>(lane, i, sees) : ~0u;
+        float top = detail::minus_infinity<float>;
+        for_scores(lane, half, [&](int n, int e, int j) {
+          float& x = s[r][n].at(lane, e);
+          const bool counts = (visible >> (2 * n + e % 2) & 1u) != 0;
+          x = counts ? scores.kept(x * scores.sign(), mine.at(i), tile.at(j)) : detail::minus_infinity<float>;
+          const float here = scores.base2(x);
+          top = here > top ? here : top;
+        });
+        largest.at(lane, 2 * r + half) = top;
+      });
+    });
   }
 
   /// Calls f(n, e, key) for a lane's scores of one row.

@@ -62,4 +62,11 @@ KOKKOS_INLINE_FUNCTION constexpr int swizzled(int row, int col) {
   return row * Dim + ((col / 8) ^ (row % 8)) * 8 + col % 8;
 }
 
+/// The same `rows` (a multiple of 8) below and `cols` (a multiple of 16) right of an element of the first 16 columns. Written
+/// so that a lane needs one register for each of four columns: the rest is a number in the instruction.
+template <int Dim>
+KOKKOS_INLINE_FUNCTION constexpr int moved(int offset, int rows, int cols) {
+  return (offset ^ cols % 64) + (cols / 64 * 64 + rows * Dim);
+}
+
 }  // namespace rondo::mma

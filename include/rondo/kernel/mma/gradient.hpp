@@ -62,6 +62,15 @@ struct GradientBlock {
   }
 
   /// Inner products become weights: f(row, half, column, s, dp) for the pairs that count, 0 for the others.
+  template <class Sees, class F>
+  KOKKOS_FUNCTION static void weigh(const Warp& warp, ScoreSums& s, ScoreSums& dp, bool whole, const Sees& sees,
+                                    const F& f) {
+    if (whole) {
+      weigh<false>(warp, s, dp, sees, f);
+    } else {
+      weigh<true>(warp, s, dp, sees, f);
+    }
+  }
   template <bool Tested, class Sees, class F>
   KOKKOS_FUNCTION static void weigh(const Warp& warp, ScoreSums& s, ScoreSums& dp, const Sees& sees, const F& f) {
     warp.each([&](int lane) {
@@ -109,12 +118,6 @@ struct GradientBlock {
   }
 };
 
-/// The rows of a piece's keys or values in its wire, from `begin` on.
-template <class T>
-KOKKOS_FUNCTION SourceRows<T> rows_of_wire(const portable::WireRows<T>& rows, std::int64_t begin) {
-  return {rows.data + begin * rows.head_dim, rows.head_dim, 1, rows.head_dim};
-}
-
 /// grad_q of 64 queries: keys and values pass.
 template <class T, int Dim, class Exec, class Play, ProblemType P>
 struct QueryGradient {
@@ -148,29 +151,35 @@ struct QueryGradient {
     const int kv_head = head / (in.shape.heads / in.shape.kv_heads);
     const portable::WireRows<T> k = in.wire.keys(b, kv_head);
     const portable::WireRows<T> v = in.wire.values(b, kv_head);
+    const auto cover = [&](const Run& tile) {
+      return whole_or_some(scores.coverage(mine, tile), count == block_rows && tile.count == Block::tile_rows);
+    };
     for_tiles<Block::tile_rows>(
-        team, in.keys, [&](const Run& tile) { return scores.coverage(mine, tile); },
+        team, in.keys, cover,
         [&](std::int64_t begin, int tile_count, int stage) {
           start_rows<Block::tile_rows, Dim>(team, block.passing(stage, 0), rows_of_wire(k, begin), tile_count);
           start_rows<Block::tile_rows, Dim>(team, block.passing(stage, 1), rows_of_wire(v, begin), tile_count);
         },
         [&](std::int64_t begin, int tile_count, Coverage coverage, int stage) {
           const Run tile = in.keys.part(begin, tile_count);
-          const bool whole = coverage == Coverage::all && tile_count == Block::tile_rows && count == block_rows;
           team.warps([&](const Warp& warp) {
-            if (whole) {
-              fold_tile<false>(warp, held[warp], block, scores, mine, tile, coverage, stage);
-            } else {
-              fold_tile<true>(warp, held[warp], block, scores, mine, tile, coverage, stage);
-            }
+            fold_tile(warp, held[warp], block, scores, mine, tile, coverage == Coverage::all, stage);
           });
         });
-    team.warps([&](const Warp& warp) { Block::store(warp, held[warp].sums, grad_q, b, row, head, count); });
+    team.warps([&](const Warp& warp) {
+      Block::store(warp, held[warp].sums, grad_q, b, row, head, count);
+      if (!held[warp].left_out) return;
+      add_left_out<Dim, Block::warp_rows, Block::tile_rows>(
+          warp, rows_of_wire(k, 0), in.keys, cover,
+          [&](int i, std::int64_t j) { return i < count && scores.allowed(mine.at(i), in.keys.at(j)); },
+          [&](int i, int d, float x) { grad_q(b, row + i, head, d) += x; });
+    });
   }
 
  private:
   struct Held {
     typename Block::RowSums sums = {};
+    bool left_out = false;  ///< elements of keys that are not finite
     mma::Held<Warp, float, 2> lse2, factor, delta;
   };
 
@@ -187,22 +196,20 @@ struct QueryGradient {
     });
   }
 
-  template <bool Tested, class Scores>
+  template <class Scores>
   KOKKOS_FUNCTION static void fold_tile(const Warp& warp, Held& held, const Block& block, const Scores& scores,
-                                        const Run& mine, const Run& tile, Coverage coverage, int stage) {
+                                        const Run& mine, const Run& tile, bool whole, int stage) {
     typename Block::ScoreSums s = {}, ds = {};
     block.multiply(warp, s, ds, stage);
     const auto sees = [&](int i, int j) {
-      return i < mine.count && j < tile.count && (coverage == Coverage::all || scores.allowed(mine.at(i), tile.at(j)));
+      return i < mine.count && j < tile.count && scores.allowed(mine.at(i), tile.at(j));
     };
-    Block::template weigh<Tested>(
-        warp, s, ds, sees, [&](int lane, int i, int half, int j, float& dot_then_p, float& dp_then_ds) {
-          portable::probability_and_gradient(scores, held.lse2.at(lane, half), held.factor.at(lane, half),
-                                             held.delta.at(lane, half), mine.at(i), tile.at(j), dot_then_p, dp_then_ds);
-        });
-    add_weighted_rows<Tested, Block::weight_parts, Dim, 1, Block::tile_rows>(
-        warp, held.sums, ds, static_cast<const T*>(block.passing(stage, 0)),
-        [&](int i, int j) { return sees(warp.number * Block::warp_rows + i, j); });
+    Block::weigh(warp, s, ds, whole, sees, [&](int lane, int i, int half, int j, float& dot_then_p, float& dp_then_ds) {
+      portable::probability_and_gradient(scores, held.lse2.at(lane, half), held.factor.at(lane, half),
+                                         held.delta.at(lane, half), mine.at(i), tile.at(j), dot_then_p, dp_then_ds);
+    });
+    held.left_out |= add_weighted_rows<Block::weight_parts, Dim, 1, Block::tile_rows>(
+        warp, held.sums, ds, static_cast<const T*>(block.passing(stage, 0)), whole);
   }
 };
 
@@ -238,7 +245,7 @@ struct KeyValueGradient {
     for (int head = kv_head * group; head < (kv_head + 1) * group; ++head) {
       const ScoreTile<P, float> scores{in.problem, b, head};
       for_tiles<Block::tile_rows>(
-          team, in.queries, [&](const Run& tile) { return scores.coverage(tile, mine); },
+          team, in.queries, cover_of(scores, mine),
           [&](std::int64_t begin, int tile_count, int stage) {
             start_rows<Block::tile_rows, Dim>(team, block.passing(stage, 0), rows_of(in.q, b, begin, head), tile_count);
             start_rows<Block::tile_rows, Dim>(team, block.passing(stage, 1), rows_of(in.grad_out, b, begin, head),
@@ -247,19 +254,19 @@ struct KeyValueGradient {
           },
           [&](std::int64_t begin, int tile_count, Coverage coverage, int stage) {
             const Run tile = in.queries.part(begin, tile_count);
-            const bool whole = coverage == Coverage::all && tile_count == Block::tile_rows && count == block_rows;
             team.warps([&](const Warp& warp) {
-              if (whole) {
-                fold_tile<false>(warp, held[warp], block, scores, mine, tile, coverage, stage);
-              } else {
-                fold_tile<true>(warp, held[warp], block, scores, mine, tile, coverage, stage);
-              }
+              fold_tile(warp, held[warp], block, scores, mine, tile, coverage == Coverage::all, stage);
             });
           });
     }
     team.warps([&](const Warp& warp) {
       Block::store(warp, held[warp].key_sums, grad_k, b, row, kv_head, count);
       Block::store(warp, held[warp].value_sums, grad_v, b, row, kv_head, count);
+      if (!held[warp].left_out) return;
+      for (int head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+        add_left_out_of(warp, rows_of(in.q, b, 0, head), grad_k, b, head, row, mine);
+        add_left_out_of(warp, rows_of(in.grad_out, b, 0, head), grad_v, b, head, row, mine);
+      }
     });
   }
 
@@ -267,7 +274,27 @@ struct KeyValueGradient {
   struct Held {
     typename Block::RowSums key_sums = {};
     typename Block::RowSums value_sums = {};
+    bool left_out = false;  ///< elements of queries or grad_out that are not finite
   };
+
+  template <class Scores>
+  KOKKOS_FUNCTION static auto cover_of(const Scores& scores, const Run& mine) {
+    return [&scores, &mine](const Run& tile) {
+      return whole_or_some(scores.coverage(tile, mine), mine.count == block_rows && tile.count == Block::tile_rows);
+    };
+  }
+
+  /// One head's part of what was left out of the sums of `grad`.
+  template <class Grad>
+  KOKKOS_FUNCTION void add_left_out_of(const Warp& warp, const SourceRows<T>& from, const Grad& grad, int b, int head,
+                                       int row, const Run& mine) const {
+    const ScoreTile<P, float> scores{in.problem, b, head};
+    const int kv_head = head / (in.shape.heads / in.shape.kv_heads);
+    add_left_out<Dim, Block::warp_rows, Block::tile_rows>(
+        warp, from, in.queries, cover_of(scores, mine),
+        [&](int j, std::int64_t i) { return j < mine.count && scores.allowed(in.queries.at(i), mine.at(j)); },
+        [&](int j, int d, float x) { grad(b, row + j, kv_head, d) += x; });
+  }
 
   KOKKOS_FUNCTION void load_numbers(typename Block::Team& team, float* numbers, int b, int head, std::int64_t begin,
                                     int count) const {
@@ -279,25 +306,24 @@ struct KeyValueGradient {
     });
   }
 
-  template <bool Tested, class Scores>
+  template <class Scores>
   KOKKOS_FUNCTION static void fold_tile(const Warp& warp, Held& held, const Block& block, const Scores& scores,
-                                        const Run& mine, const Run& tile, Coverage coverage, int stage) {
+                                        const Run& mine, const Run& tile, bool whole, int stage) {
     typename Block::ScoreSums p = {}, ds = {};
     block.multiply(warp, p, ds, stage);
     const auto sees = [&](int j, int i) {
-      return j < mine.count && i < tile.count && (coverage == Coverage::all || scores.allowed(tile.at(i), mine.at(j)));
+      return j < mine.count && i < tile.count && scores.allowed(tile.at(i), mine.at(j));
     };
     const float* numbers = block.numbers(stage);
-    Block::template weigh<Tested>(warp, p, ds, sees, [&](int, int j, int, int i, float& dot_then_p, float& dp_then_ds) {
+    Block::weigh(warp, p, ds, whole, sees, [&](int, int j, int, int i, float& dot_then_p, float& dp_then_ds) {
       const float* of_row = numbers + Block::row_numbers * i;
       portable::probability_and_gradient(scores, of_row[0], of_row[1], of_row[2], tile.at(i), mine.at(j), dot_then_p,
                                          dp_then_ds);
     });
-    const auto warp_sees = [&](int j, int i) { return sees(warp.number * Block::warp_rows + j, i); };
-    add_weighted_rows<Tested, Block::weight_parts, Dim, 1, Block::tile_rows>(
-        warp, held.value_sums, p, static_cast<const T*>(block.passing(stage, 1)), warp_sees);
-    add_weighted_rows<Tested, Block::weight_parts, Dim, 1, Block::tile_rows>(
-        warp, held.key_sums, ds, static_cast<const T*>(block.passing(stage, 0)), warp_sees);
+    held.left_out |= add_weighted_rows<Block::weight_parts, Dim, 1, Block::tile_rows>(
+        warp, held.value_sums, p, static_cast<const T*>(block.passing(stage, 1)), whole);
+    held.left_out |= add_weighted_rows<Block::weight_parts, Dim, 1, Block::tile_rows>(
+        warp, held.key_sums, ds, static_cast<const T*>(block.passing(stage, 0)), whole);
   }
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <rondo/kernel/mma/device.hpp>
+#include <rondo/kernel/portable/score_lanes.hpp>
 #include <rondo/mask/concept.hpp>
 #include <rondo/sharding/run.hpp>
 
@@ -37,6 +38,12 @@ KOKKOS_FUNCTION auto rows_of(const Tensor& x, int b, std::int64_t row, int head)
                        static_cast<int>(x.extent(3))};
 }
 
+/// The rows of a piece's keys or values in its wire, from `begin` on.
+template <class T>
+KOKKOS_FUNCTION SourceRows<T> rows_of_wire(const portable::WireRows<T>& rows, std::int64_t begin) {
+  return {rows.data + begin * rows.head_dim, rows.head_dim, 1, rows.head_dim};
+}
+
 /// Starts to bring `count` rows into a tile of Rows rows of Dim elements; the rest of the tile becomes 0.
 template <int Rows, int Dim, class Team, class T>
 KOKKOS_FUNCTION void start_rows(Team& team, T* tile, const SourceRows<T>& from, int count) {
@@ -64,7 +71,7 @@ template <int Dim, class Warp, class T>
 KOKKOS_FUNCTION void load_a(const Warp& warp, Pairs<Warp>& a, const T* tile, int row, int k) {
   warp.template load_matrices<false>(a, tile, [&](int lane) {
     const Place begin = row_for_a(lane);
-    return swizzled<Dim>(row + begin.row, k + begin.col);
+    return moved<Dim>(swizzled<Dim>(begin.row, begin.col), row, k);
   });
 }
 
@@ -83,7 +90,7 @@ KOKKOS_FUNCTION void add_inner_products(const Warp& warp, Sums<Warp> (&c)[RowTil
       Pairs<Warp> right;
       warp.template load_matrices<false>(right, tile, [&](int lane) {
         const Place begin = row_for_b_transposed(lane);
-        return swizzled<Dim>(16 * n + begin.row, 16 * k + begin.col);
+        return moved<Dim>(swizzled<Dim>(begin.row, begin.col), 16 * n, 16 * k);
       });
       RONDO_UNROLL
       for (int r = 0; r < RowTiles; ++r) {
@@ -109,16 +116,29 @@ KOKKOS_FUNCTION float rest_of(float x, std::uint32_t pair, int half) {
   return x - static_cast<float>(Kokkos::bit_cast<T>(static_cast<std::uint16_t>(half == 0 ? pair : pair >> 16)));
 }
 
+/// The coverage of a tile, all only if it is full as well: in others, places stand for no query or no key.
+KOKKOS_INLINE_FUNCTION Coverage whole_or_some(Coverage coverage, bool full) {
+  return coverage == Coverage::all && !full ? Coverage::some : coverage;
+}
+
+/// Whether a tile has an element that is not finite.
+template <int Rows, int Dim, class Warp, class T>
+KOKKOS_FUNCTION bool any_not_finite(const Warp& warp, const T* tile) {
+  Held<Warp, std::uint32_t, 1> found{};
+  const auto* pairs = reinterpret_cast<const std::uint32_t*>(tile);
+  warp.each([&](int lane) {
+    RONDO_NO_UNROLL
+    for (int i = lane; i < Rows * Dim / 2; i += warp_lanes) found.at(lane, 0) |= finite_pair<T>(pairs[i]) ^ pairs[i];
+  });
+  return warp.any(found);
+}
+
 /// c[r][n] += A_r · tile, for weights A_r (16 x Depth) in C fragments. They are rounded to T, or with two Parts to a sum of
 /// two numbers of type T.
-///
-/// With Masked, some weights are 0 because their pair is masked, and such a product must not be made: elements of the tile
-/// that are not finite are left out of it, and added where sees(row, depth) says that the pair is not masked.
-template <bool Masked, int Parts, int Dim, int RowTiles, int Depth, class Warp, class T, class Sees>
-KOKKOS_FUNCTION void add_weighted_rows(const Warp& warp, Sums<Warp> (&c)[RowTiles][Dim / 8],
-                                       const Sums<Warp> (&weights)[RowTiles][Depth / 8], const T* tile,
-                                       const Sees& sees) {
-  Held<Warp, std::uint32_t, 1> left_out{};
+/// \tparam Finite  where an element of the tile is not finite, 0 is taken
+template <bool Finite, int Parts, int Dim, int RowTiles, int Depth, class Warp, class T>
+KOKKOS_FUNCTION void add_products(const Warp& warp, Sums<Warp> (&c)[RowTiles][Dim / 8],
+                                  const Sums<Warp> (&weights)[RowTiles][Depth / 8], const T* tile) {
   RONDO_UNROLL
   for (int k = 0; k < Depth / 16; ++k) {
     Pairs<Warp> left[Parts][RowTiles];
@@ -143,16 +163,12 @@ KOKKOS_FUNCTION void add_weighted_rows(const Warp& warp, Sums<Warp> (&c)[RowTile
       Pairs<Warp> right;
       warp.template load_matrices<true>(right, tile, [&](int lane) {
         const Place begin = row_for_b(lane);
-        return swizzled<Dim>(16 * k + begin.row, 16 * n + begin.col);
+        return moved<Dim>(swizzled<Dim>(begin.row, begin.col), 16 * k, 16 * n);
       });
-      if constexpr (Masked) {
+      if constexpr (Finite) {
         warp.each([&](int lane) {
           RONDO_UNROLL
-          for (int i = 0; i < 4; ++i) {
-            const std::uint32_t pair = right.at(lane, i);
-            right.at(lane, i) = finite_pair<T>(pair);
-            left_out.at(lane, 0) |= right.at(lane, i) ^ pair;
-          }
+          for (int i = 0; i < 4; ++i) right.at(lane, i) = finite_pair<T>(right.at(lane, i));
         });
       }
       RONDO_UNROLL
@@ -165,31 +181,49 @@ KOKKOS_FUNCTION void add_weighted_rows(const Warp& warp, Sums<Warp> (&c)[RowTile
       }
     }
   }
-  if constexpr (Masked) {
-    if (!warp.any(left_out)) return;
+}
+
+/// The same where some weights may be 0 because their pair is masked (unless `whole`), and such a product must not be made:
+/// then elements of the tile that are not finite are left out. Returns whether there are some, for add_left_out.
+template <int Parts, int Dim, int RowTiles, int Depth, class Warp, class T>
+KOKKOS_FUNCTION bool add_weighted_rows(const Warp& warp, Sums<Warp> (&c)[RowTiles][Dim / 8],
+                                       const Sums<Warp> (&weights)[RowTiles][Depth / 8], const T* tile, bool whole) {
+  if (whole || !any_not_finite<Depth, Dim>(warp, tile)) {
+    add_products<false, Parts, Dim, RowTiles, Depth>(warp, c, weights, tile);
+    return false;
+  }
+  add_products<true, Parts, Dim, RowTiles, Depth>(warp, c, weights, tile);
+  return true;
+}
+
+/// Adds what was left out of a warp's sums to where each lane has stored them: the elements that are not finite of a run's
+/// rows, in tiles that are not whole, where the pair is not masked. (Slow and rare. Done afterwards it takes no registers
+/// from the loop over tiles.)
+/// \param from   the rows of the run
+/// \param cover  the coverage of a tile; all: it is whole
+/// \param sees   sees(row of the block, place in the run)
+/// \param add    add(row of the block, dimension, x)
+template <int Dim, int WarpRows, int TileRows, class Warp, class T, class Cover, class Sees, class Add>
+KOKKOS_FUNCTION void add_left_out(const Warp& warp, const SourceRows<T>& from, const Run& run, const Cover& cover,
+                                  const Sees& sees, const Add& add) {
+  const auto add_row = [&](int lane, std::int64_t j) {
+    RONDO_NO_UNROLL
+    for (int i = lane / 4; i < WarpRows; i += 8) {
+      if (!sees(warp.number * WarpRows + i, j)) continue;
+      RONDO_NO_UNROLL
+      for (int d = place_in_c(lane, 0).col; d < from.head_dim; d += d % 2 == 0 ? 1 : 7) {
+        const auto x = static_cast<float>(from.data[j * from.row_stride + d * from.stride]);
+        if (!(x - x == 0.0f)) add(warp.number * WarpRows + i, d, x);
+      }
+    }
+  };
+  RONDO_NO_UNROLL
+  for (std::int64_t begin = 0; begin < run.count; begin += TileRows) {
+    const int count = static_cast<int>(run.count - begin < TileRows ? run.count - begin : TileRows);
+    if (cover(run.part(begin, count)) != Coverage::some) continue;
     warp.each([&](int lane) {
       RONDO_NO_UNROLL
-      for (int k = 0; k < Depth; ++k) {
-        bool seen[RowTiles][2];
-        RONDO_UNROLL
-        for (int r = 0; r < RowTiles; ++r) {
-          RONDO_UNROLL
-          for (int half = 0; half < 2; ++half) seen[r][half] = sees(16 * r + place_in_c(lane, 2 * half).row, k);
-        }
-        RONDO_UNROLL
-        for (int n = 0; n < Dim / 8; ++n) {
-          RONDO_UNROLL
-          for (int e = 0; e < 2; ++e) {
-            const auto x = static_cast<float>(tile[swizzled<Dim>(k, 8 * n + place_in_c(lane, e).col)]);
-            const bool finite = x - x == 0.0f;
-            RONDO_UNROLL
-            for (int r = 0; r < RowTiles; ++r) {
-              if (!finite && seen[r][0]) c[r][n].at(lane, e) += x;
-              if (!finite && seen[r][1]) c[r][n].at(lane, e + 2) += x;
-            }
-          }
-        }
-      }
+      for (int j = 0; j < count; ++j) add_row(lane, begin + j);
     });
   }
 }
