@@ -76,7 +76,7 @@ void check_bits() {
     const auto alone = reproducible<T>(exactness.inputs(), 1, problem(mask), striped_blocks{e.tokens, granule});
     INFO(precision_traits<T>::name << "\n" << exactness.ratios(alone).text());
     CHECK(exactness.ratios(alone).of_promise() <= allowed<T>);
-    for (const int ranks : {2, 3, 4, 8}) {
+    for (const int ranks : {2, 3, 4, 8, 10}) {
       INFO(ranks << " ranks");
       CHECK(differing(alone, reproducible<T>(exactness.inputs(), ranks, problem(mask),
                                              striped_blocks{e.tokens, granule})) == 0);
@@ -104,9 +104,9 @@ std::string refusal_of(const auto& f) {
 
 }  // namespace
 
-TEST_CASE("in float the bits are the same at 1, 2, 3, 4 and 8 ranks") { check_bits<float>(); }
+TEST_CASE("in float the bits are the same at 1, 2, 3, 4, 8 and 10 ranks") { check_bits<float>(); }
 
-TEST_CASE("in bfloat16 the bits are the same at 1, 2, 3, 4 and 8 ranks") { check_bits<bfloat16>(); }
+TEST_CASE("in bfloat16 the bits are the same at 1, 2, 3, 4, 8 and 10 ranks") { check_bits<bfloat16>(); }
 
 TEST_CASE("a sharding that cuts granules is refused, and a granule of no tokens") {
   in_process_group<>(2).run([&](auto& comm) {

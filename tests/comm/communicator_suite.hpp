@@ -111,6 +111,24 @@ TEMPLATE_LIST_TEST_CASE("Several messages between two ranks match in the order i
   });
 }
 
+TEMPLATE_LIST_TEST_CASE("An exchange may have any number of messages", "", Launchers) {
+  on_all_sizes<TestType>(1, [](auto& comm, Findings& found) {
+    // The second is larger than the memory that the first left for the next.
+    for (const int messages : {5, 20}) {
+      std::vector<SegmentOf<decltype(comm)>> segments;
+      for (int i = 0; i < messages; ++i) {
+        segments.push_back({Direction::send, next(comm), packed(comm, marked(comm.rank(), i, 3))});
+        segments.push_back({Direction::receive, previous(comm), room<std::uint64_t>(comm, 3)});
+      }
+      comm.exchange(comm.execution_instance(), segments, {}).wait();
+      for (int i = 0; i < messages; ++i) {
+        const auto received = unpacked<std::uint64_t>(segments[static_cast<std::size_t>(2 * i + 1)].bytes);
+        found.expect(received == marked(previous(comm), i, 3), "message " + std::to_string(i));
+      }
+    }
+  });
+}
+
 TEMPLATE_LIST_TEST_CASE("Messages of 64 MiB arrive whole", "", Launchers) {
   for (const int ranks : TestType::sizes()) {
     if (ranks != 2 && ranks != 3) continue;

@@ -186,28 +186,6 @@ TEST_CASE("A transfer outlives the part of the group that started it") {
   });
 }
 
-TEST_CASE("Eight segments make an exchange; more are refused") {
-  in_process_group(1).run([](Comm& comm) {
-    std::vector<Segment> segments;
-    for (int i = 0; i < 4; ++i) {
-      segments.push_back({Direction::send, 0, packed(comm, marked(0, i, 2))});
-      segments.push_back({Direction::receive, 0, room<std::uint64_t>(comm, 2)});
-    }
-    comm.exchange(comm.execution_instance(), segments).wait();
-    for (int i = 0; i < 4; ++i) {
-      const auto received = unpacked<std::uint64_t>(segments[static_cast<std::size_t>(2 * i + 1)].bytes);
-      if (received != marked(0, i, 2)) throw std::runtime_error("message " + std::to_string(i));
-    }
-    segments.push_back(segments.front());
-    try {
-      comm.exchange(comm.execution_instance(), segments).wait();
-    } catch (const argument_error& refusal) {
-      if (std::string(refusal.what()) == "exchange of 9 segments: at most 8") return;
-    }
-    throw std::runtime_error("nine segments were not refused");
-  });
-}
-
 /// What each of two or more ranks was told when `call` was refused as agreement_error; empty where it was not.
 template <class Call>
 std::vector<std::string> refusals(int ranks, const Call& call) {

@@ -18,9 +18,6 @@
 namespace rondo {
 namespace in_process {
 
-/// At most this many messages make one exchange.
-inline constexpr std::size_t most_segments = 8;
-
 /// A started exchange between threads. Destroying it before it is done withdraws what nobody has matched yet.
 template <class Exec>
 class Transfer {
@@ -38,19 +35,25 @@ class Transfer {
   }
   ~Transfer() { release(); }
 
-  void add(PostType* post) { posts_[count_++] = post; }
+  void add(PostType* post) {
+    post->next = nullptr;
+    (last_ == nullptr ? first_ : last_->next) = post;
+    last_ = post;
+  }
 
   /// True when everything has left and arrived. Never blocks.
   /// \throws peer_failed, agreement_error when something never will
   bool test() {
     bool all = true;
-    for (std::size_t i = 0; i < count_; ++i) all = hub_->test(thread_, posts_[i], *members_, where_) && all;
+    for (PostType* post = first_; post != nullptr; post = post->next) {
+      all = hub_->test(thread_, post, *members_, where_) && all;
+    }
     return all;
   }
 
   /// \throws timeout_error, peer_failed; agreement_error when a sender and a receiver have different sizes in mind
   void wait() {
-    for (std::size_t i = 0; i < count_; ++i) hub_->wait(thread_, posts_[i], *members_, where_);
+    for (PostType* post = first_; post != nullptr; post = post->next) hub_->wait(thread_, post, *members_, where_);
     release();
   }
 
@@ -59,24 +62,24 @@ class Transfer {
 
  private:
   void release() {
-    for (std::size_t i = 0; i < count_; ++i) hub_->release(thread_, posts_[i]);
-    count_ = 0;
+    while (first_ != nullptr) hub_->release(thread_, std::exchange(first_, first_->next));
+    last_ = nullptr;
   }
   void swap(Transfer& other) {
     std::swap(hub_, other.hub_);
     std::swap(members_, other.members_);
     std::swap(thread_, other.thread_);
     std::swap(where_, other.where_);
-    std::swap(posts_, other.posts_);
-    std::swap(count_, other.count_);
+    std::swap(first_, other.first_);
+    std::swap(last_, other.last_);
   }
 
   HubType* hub_ = nullptr;
   std::shared_ptr<const Membership> members_;  // the communicator may be gone first
   int thread_ = 0;
   Where where_{};
-  std::array<PostType*, most_segments> posts_{};
-  std::size_t count_ = 0;
+  PostType* first_ = nullptr;
+  PostType* last_ = nullptr;
 };
 
 }  // namespace in_process
@@ -103,13 +106,9 @@ class in_process_communicator {
   Deadline deadline() const { return hub_->deadline(); }
 
   /// Starts all segments as one group, after the work queued on `after`.
-  /// \throws argument_error for an unknown peer or too many segments; peer_failed
+  /// \throws argument_error for an unknown peer; peer_failed
   in_process::Transfer<Exec> exchange(const Exec& after, std::span<const Segment<memory_space>> segments,
                                       Where where = {}) {
-    if (segments.size() > in_process::most_segments) {
-      throw argument_error(
-          detail::message("exchange of ", segments.size(), " segments: at most ", in_process::most_segments));
-    }
     for (const auto& segment : segments) check_peer("exchange", segment.peer);
     fence_queue(after, "rondo::send");
     in_process::Transfer<Exec> transfer(*hub_, members_, thread(), where);

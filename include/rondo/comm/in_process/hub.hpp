@@ -35,6 +35,7 @@ struct Post {
   typename Segment<MemorySpace>::Bytes bytes;
   State state = State::pending;
   std::string refusal;
+  Post* next = nullptr;  ///< of the same transfer
 };
 
 /// The threads and the communicators among them.

@@ -86,14 +86,12 @@ class mpi_communicator {
 
   /// Starts all segments as one group, after the work queued on `after`. The transfer moves when it is asked (`test`,
   /// `wait`), as MPI does.
-  /// \throws argument_error for an unknown peer or too many segments; peer_failed
+  /// \throws argument_error for an unknown peer; peer_failed
   mpi::Transfer<Exec> exchange(const Exec& after, std::span<const Segment<memory_space>> segments, Where where = {}) {
-    if (segments.size() > mpi::most_segments) {
-      throw argument_error(detail::message("exchange of ", segments.size(), " segments: at most ", mpi::most_segments));
-    }
     for (const auto& segment : segments) check_peer("exchange", segment.peer);
     group().throw_if_failed(members());
     auto exchange = shared_->take();
+    if (exchange->messages.size() < segments.size()) exchange->messages.resize(segments.size());
     exchange->count = segments.size();
     for (std::size_t i = 0; i < segments.size(); ++i) {
       exchange->messages[i].prepare(segments[i], staged_);

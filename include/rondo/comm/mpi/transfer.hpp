@@ -4,7 +4,6 @@
 
 #include <rondo/comm/mpi/message.hpp>
 
-#include <array>
 #include <cstddef>
 #include <memory>
 #include <span>
@@ -13,13 +12,11 @@
 
 namespace rondo::mpi {
 
-/// At most this many messages make one exchange.
-inline constexpr std::size_t most_segments = 8;
-
-/// The messages of one exchange. They keep a place in memory while MPI knows their requests.
+/// The messages of one exchange, the first `count` of those that there is room for. They keep their place in memory while
+/// MPI knows their requests.
 template <class MemorySpace>
 struct Exchange {
-  std::array<Message<MemorySpace>, most_segments> messages;
+  std::vector<Message<MemorySpace>> messages;
   std::size_t count = 0;
 
   std::span<Message<MemorySpace>> started() { return {messages.data(), count}; }
