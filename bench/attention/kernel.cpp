@@ -25,7 +25,7 @@ struct Case {
 
   explicit Case(const benchmark::State& state)
       : tokens(state.range(0)),
-        shape{1, heads, heads, static_cast<int>(state.range(1))},
+        shape(rondo::Shape{1, heads, heads, static_cast<int>(state.range(1))}.checked()),
         threads(static_cast<int>(state.range(2))),
         exec(instance(threads)),
         q(bench::random_tensor<T>(tokens, heads, shape.head_dim, 1)),

@@ -29,6 +29,13 @@ struct Arguments {
     check_extents(name, "[batch, sequence, kv_heads, head_dim]", x,
                   {shape.batch, key_tokens, shape.kv_heads, shape.head_dim});
   }
+  void outputs(const char* name, const auto& x) const {
+    check_extents(name, "[batch, sequence, heads, value_dim]", x, {shape.batch, tokens, shape.heads, shape.value_dim});
+  }
+  void values(const char* name, const auto& x) const {
+    check_extents(name, "[batch, sequence, kv_heads, value_dim]", x,
+                  {shape.batch, key_tokens, shape.kv_heads, shape.value_dim});
+  }
   void rows(const char* name, const auto& x) const {
     check_extents(name, "[batch, heads, sequence]", x, {shape.batch, shape.heads, tokens});
   }
@@ -36,8 +43,8 @@ struct Arguments {
   void forward(const auto& q, const auto& k, const auto& v, const auto& out, const auto& lse) const {
     queries("q", q);
     keys("k", k);
-    keys("v", v);
-    queries("out", out);
+    values("v", v);
+    outputs("out", out);
     rows("lse", lse);
     check_separate("out", out, {"q", "k", "v", "lse"}, q, k, v, lse);
     check_separate("lse", lse, {"q", "k", "v"}, q, k, v);
@@ -47,13 +54,13 @@ struct Arguments {
                 const auto& grad_q, const auto& grad_k, const auto& grad_v) const {
     queries("q", q);
     keys("k", k);
-    keys("v", v);
-    queries("out", out);
+    values("v", v);
+    outputs("out", out);
     rows("lse", lse);
-    queries("grad_out", grad_out);
+    outputs("grad_out", grad_out);
     queries("grad_q", grad_q);
     keys("grad_k", grad_k);
-    keys("grad_v", grad_v);
+    values("grad_v", grad_v);
     const auto inputs = {"q", "k", "v", "out", "lse", "grad_out"};
     check_separate("grad_q", grad_q, inputs, q, k, v, out, lse, grad_out);
     check_separate("grad_k", grad_k, inputs, q, k, v, out, lse, grad_out);

@@ -48,8 +48,10 @@ struct Support {
 /// tokens (Liu, Zaharia & Abbeel, arXiv 2310.01889). Owns its workspace: make one, use it for many calls. Every rank
 /// of the communicator makes one with the same arguments and makes the same calls in the same order.
 ///
-/// Tensors are a rank's own tokens, in the order of its runs: q, out and their gradients [batch, sequence, heads,
-/// head_dim]; k, v and theirs [batch, sequence, kv_heads, head_dim]; lse [batch, heads, sequence]. Any strides.
+/// Tensors are a rank's own tokens, in the order of its runs: q and grad_q [batch, sequence, heads, head_dim]; k and grad_k
+/// [batch, sequence, kv_heads, head_dim]; out and grad_out [batch, sequence, heads, value_dim]; v and grad_v [batch,
+/// sequence, kv_heads, value_dim]; lse [batch, heads, sequence]. Any strides. value_dim is head_dim unless the shape gives
+/// another.
 ///
 /// Every call throws, besides what it says itself: agreement_error when ranks differ in shape, type, sharding, chunk or
 /// problem; peer_failed when another rank failed or refused its arguments; timeout_error when one does not answer.
@@ -136,7 +138,7 @@ class RingAttention {
     P resolved = problem;
     agree("forward", problem, [&] {
       arguments().queries("q", q);
-      arguments().queries("out", out);
+      arguments().outputs("out", out);
       arguments().rows("lse", lse);
       detail::check_separate("out", out, {"q", "lse"}, q, lse);
       detail::check_separate("lse", lse, {"q"}, q);
@@ -204,18 +206,19 @@ class RingAttention {
           options.budget, comm.rank());
     });
     const auto fields = [&] {
-      return std::array{detail::Field{"batch", shape.batch},
-                        detail::Field{"heads", shape.heads},
-                        detail::Field{"kv_heads", checked.kv_heads},
-                        detail::Field{"head_dim", shape.head_dim},
-                        detail::Field{"storage type (bits, 17 for float16)", precision_traits<value_type>::code},
-                        detail::Field{"kernel wire format", Kernel::wire_format},
-                        detail::Field{"kind of sharding", ShardingT::code},
-                        detail::Field{"total tokens", queries->total_tokens()},
-                        detail::Field{"total keys", keys->total_tokens()},
-                        detail::Field{"shards (a number over all runs)",
-                                      detail::mixed(queries->fingerprint(), keys->fingerprint())},
-                        detail::Field{"chunk", options.chunk}};
+      return std::array{
+          detail::Field{"batch", shape.batch},
+          detail::Field{"heads", shape.heads},
+          detail::Field{"kv_heads", checked.kv_heads},
+          detail::Field{"head_dim", shape.head_dim},
+          detail::Field{"value_dim", checked.value_dim},
+          detail::Field{"storage type (bits, 17 for float16)", precision_traits<value_type>::code},
+          detail::Field{"kernel wire format", Kernel::wire_format},
+          detail::Field{"kind of sharding", ShardingT::code},
+          detail::Field{"total tokens", queries->total_tokens()},
+          detail::Field{"total keys", keys->total_tokens()},
+          detail::Field{"shards (a number over all runs)", detail::mixed(queries->fingerprint(), keys->fingerprint())},
+          detail::Field{"chunk", options.chunk}};
     };
     detail::agree(comm, check_agreement, fields, refusal);
     return Engine(comm, kernel, checked, std::move(queries), std::move(keys), options.chunk, options.polls,
@@ -225,9 +228,7 @@ class RingAttention {
   template <ProblemType P, class Check>
   void agree(const char* operation, const P& problem, const Check& check) {
     const std::exception_ptr refusal = detail::refusal_of(check);
-    const auto fields = [&] {
-      return detail::call_fields(operation[0] == 'f' ? 1 : 2, problem, wants_sinks(problem));
-    };
+    const auto fields = [&] { return detail::call_fields(operation[0] == 'f' ? 1 : 2, problem, wants_sinks(problem)); };
     detail::agree(engine_.comm(), check_agreement_, fields, refusal);
   }
 

@@ -20,23 +20,27 @@
 namespace rondo {
 
 /// The extents that all ranks share. Tensors are [batch, sequence, heads, head_dim], a rank's own tokens along the
-/// sequence axis; keys and values have kv_heads heads, each serving heads / kv_heads query heads (grouped queries).
+/// sequence axis; keys and values have kv_heads heads, each serving heads / kv_heads query heads (grouped queries). Values,
+/// outputs and their gradients have value_dim elements in the place of head_dim.
 struct Shape {
   int batch = 1;
   int heads = 1;
   int kv_heads = 0;  ///< 0: as many as heads
   int head_dim = 0;
+  int value_dim = 0;  ///< 0: as head_dim
 
-  /// The same shape with kv_heads filled in. \throws shape_error naming what does not fit.
+  /// The same shape with kv_heads and value_dim filled in. \throws shape_error naming what does not fit.
   Shape checked() const {
     Shape shape = *this;
     if (shape.kv_heads == 0) shape.kv_heads = heads;
+    if (shape.value_dim == 0) shape.value_dim = head_dim;
     const auto refuse = [](const char* what, int value, const char* need) {
       throw shape_error(detail::message("shape: ", what, " is ", value, ", ", need));
     };
     if (batch < 1) refuse("batch", batch, "it must be at least 1");
     if (heads < 1) refuse("heads", heads, "it must be at least 1");
     if (head_dim < 1) refuse("head_dim", head_dim, "it must be at least 1");
+    if (shape.value_dim < 1) refuse("value_dim", value_dim, "it must be at least 1");
     if (shape.kv_heads < 1) refuse("kv_heads", kv_heads, "it must be at least 1");
     if (heads % shape.kv_heads != 0) {
       throw shape_error(detail::message("shape: heads is ", heads, ", kv_heads is ", shape.kv_heads,

@@ -60,6 +60,7 @@ class ReproducibleAttention {
          {"heads", shape.heads},
          {"kv_heads", shape.kv_heads},
          {"head_dim", shape.head_dim},
+         {"value_dim", shape.value_dim},
          {"storage type (bits, 17 for float16)", precision_traits<value_type>::code},
          {"kernel wire format", Kernel::wire_format},
          {"kind of sharding", ShardingT::code}},
@@ -154,8 +155,9 @@ class ReproducibleAttention {
       for_own(query_granules_, [&](const Piece& mine) {
         fold_gradient(exec, problem, mine, q, grad_out, lse, Tensor3<const A>(delta()), mine.row,
                       wire(Pass::backward, slot, keys.piece), keys.piece.tokens,
-                      detail::token_rows(sums, mine.row, mine.tokens.count), unused(0, count, shape_.kv_heads),
-                      unused(1, count, shape_.kv_heads));
+                      detail::token_rows(sums, mine.row, mine.tokens.count),
+                      unused(0, count, shape_.kv_heads, shape_.head_dim),
+                      unused(1, count, shape_.kv_heads, shape_.value_dim));
       });
     });
     if constexpr (narrow) detail::round_to(exec, sums, grad_q);
@@ -194,7 +196,7 @@ class ReproducibleAttention {
                      detail::token_rows(v, mine.row, count), packed);
         fold_gradient(exec, problem, Piece{queries.piece.tokens, 0}, Tensor4<const T>(from.q),
                       Tensor4<const T>(from.grad_out), Tensor3<const A>(from.lse), Tensor3<const A>(from.delta), 0,
-                      packed, mine.tokens, unused(2, queries.piece.tokens.count, shape_.heads),
+                      packed, mine.tokens, unused(2, queries.piece.tokens.count, shape_.heads, shape_.head_dim),
                       detail::token_rows(k_sums, mine.row, count), detail::token_rows(v_sums, mine.row, count));
       });
     });
@@ -290,19 +292,20 @@ class ReproducibleAttention {
       return static_cast<std::size_t>(tokens) * static_cast<std::size_t>(shape_.batch) *
              static_cast<std::size_t>(heads) * static_cast<std::size_t>(width);
     };
-    const int dim = shape_.head_dim;
+    const int dim = shape_.head_dim, value_dim = shape_.value_dim;
     WorkspaceLayout layout;
     for (auto& slot : forward_slot_) slot = layout.add(kernel_.wire_bytes(Pass::forward, shape_, granule_));
     for (auto& slot : backward_slot_) slot = layout.add(kernel_.wire_bytes(Pass::backward, shape_, granule_));
-    visitor_bytes_ =
-        2 * elements(granule_, shape_.heads, dim) * sizeof(T) + 2 * elements(granule_, shape_.heads, 1) * sizeof(A);
+    visitor_bytes_ = elements(granule_, shape_.heads, dim + value_dim) * sizeof(T) +
+                     2 * elements(granule_, shape_.heads, 1) * sizeof(A);
     for (auto& slot : visitor_slot_) slot = layout.add(visitor_bytes_);
-    for (auto& place : unused_) place = layout.add(elements(granule_, shape_.heads, dim) * sizeof(A));
+    for (auto& place : unused_)
+      place = layout.add(elements(granule_, shape_.heads, std::max(dim, value_dim)) * sizeof(A));
     l_ = layout.add(elements(tokens(), shape_.heads, 1) * sizeof(A));
     delta_ = layout.add(elements(tokens(), shape_.heads, 1) * sizeof(A));
-    query_sums_ = layout.add(narrow ? elements(tokens(), shape_.heads, dim) * sizeof(A) : 0);
+    query_sums_ = layout.add(narrow ? elements(tokens(), shape_.heads, std::max(dim, value_dim)) * sizeof(A) : 0);
     key_sums_ = layout.add(narrow ? elements(key_tokens(), shape_.kv_heads, dim) * sizeof(A) : 0);
-    value_sums_ = layout.add(narrow ? elements(key_tokens(), shape_.kv_heads, dim) * sizeof(A) : 0);
+    value_sums_ = layout.add(narrow ? elements(key_tokens(), shape_.kv_heads, value_dim) * sizeof(A) : 0);
     workspace_bytes_ = layout.bytes();
     workspace_ = Workspace<memory_space>(workspace_bytes_);
     segments_.reserve(static_cast<std::size_t>(comm_->size()));
@@ -337,17 +340,18 @@ class ReproducibleAttention {
       return result;
     }
   }
-  Tensor4<A> unused(int place, std::int64_t count, int heads) const {
-    const std::int64_t extents[] = {shape_.batch, count, heads, shape_.head_dim};
+  Tensor4<A> unused(int place, std::int64_t count, int heads, int width) const {
+    const std::int64_t extents[] = {shape_.batch, count, heads, width};
     return tensor<memory_space>(workspace_.template at<A>(unused_[at(place)]), extents);
   }
   Visitor visitor(int slot, std::int64_t count) const {
     const std::int64_t wide[] = {shape_.batch, count, shape_.heads, shape_.head_dim};
+    const std::int64_t value_wide[] = {shape_.batch, count, shape_.heads, shape_.value_dim};
     const std::int64_t rows[] = {shape_.batch, shape_.heads, count};
     const std::int64_t most = granule_ * shape_.batch * shape_.heads;
     A* const numbers = workspace_.template at<A>(visitor_slot_[at(slot)]);
     T* const elements = reinterpret_cast<T*>(numbers + 2 * most);
-    return {tensor<memory_space>(elements, wide), tensor<memory_space>(elements + most * shape_.head_dim, wide),
+    return {tensor<memory_space>(elements, wide), tensor<memory_space>(elements + most * shape_.head_dim, value_wide),
             tensor<memory_space>(numbers, rows), tensor<memory_space>(numbers + most, rows)};
   }
 
@@ -379,7 +383,8 @@ class ReproducibleAttention {
   template <std::size_t Count, class Check>
   void agree(const detail::Field (&fields)[Count], const Check& check) {
     const std::exception_ptr refusal = detail::refusal_of(check);
-    detail::agree(*comm_, comm_->size() > 1, [&] { return std::to_array(fields); }, refusal);
+    detail::agree(
+        *comm_, comm_->size() > 1, [&] { return std::to_array(fields); }, refusal);
   }
 
   Comm* comm_;

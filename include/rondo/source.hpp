@@ -17,7 +17,7 @@
 
 namespace rondo {
 
-/// Keys and values of a piece, each [batch, tokens of the piece, kv_heads, head_dim].
+/// Keys and values of a piece: [batch, tokens of the piece, kv_heads, head_dim], and value_dim of values.
 template <class T, class MemorySpace>
 struct KeyValues {
   Tensor<const T, 4, MemorySpace> k;
@@ -53,16 +53,18 @@ class tensor_source {
 
 /// Keys and values that a function writes, on a thread of its own while the ring computes with the piece before. Holds two
 /// pieces, whatever the length of the sequence. Memory that the host can write.
-/// \tparam Fill  fill(piece, k, v) writes [batch, tokens, kv_heads, head_dim]
+/// \tparam Fill  fill(piece, k, v) writes [batch, tokens, kv_heads, head_dim], and value_dim of values
 template <class T, class Fill, class MemorySpace = Kokkos::HostSpace>
 class streamed_source {
  public:
   streamed_source(const Shape& shape, std::int64_t chunk, Fill fill) : shape_(shape.checked()), fill_(std::move(fill)) {
     for (Room& room : rooms_) {
-      for (auto* view : {&room.k, &room.v}) {
-        *view = View(Kokkos::view_alloc(Kokkos::WithoutInitializing, "rondo::streamed"), shape_.batch, chunk,
-                     shape_.kv_heads, shape_.head_dim);
-      }
+      const auto make = [&](int width) {
+        return View(Kokkos::view_alloc(Kokkos::WithoutInitializing, "rondo::streamed"), shape_.batch, chunk,
+                    shape_.kv_heads, width);
+      };
+      room.k = make(shape_.head_dim);
+      room.v = make(shape_.value_dim);
     }
   }
   streamed_source(const streamed_source&) = delete;

@@ -29,10 +29,16 @@ struct Case {
   int ranks;
   Layout query_layout, key_layout;
   std::int64_t chunk;
+  int value_dim = 16;
 };
 
 void check(const std::string& kind, const intervals& mask, const Case& c) {
-  const Extents e{.batch = 4, .heads = 4, .kv_heads = 2, .head_dim = 16, .tokens = std::max(c.queries, c.keys)};
+  const Extents e{.batch = 4,
+                  .heads = 4,
+                  .kv_heads = 2,
+                  .head_dim = 16,
+                  .tokens = std::max(c.queries, c.keys),
+                  .value_dim = c.value_dim};
   const Problem problem{Crossed{mask, c.queries, c.keys}};
   const Exactness<float, Problem<Crossed>> exactness(e, problem);
   const Inputs<float>& in = exactness.inputs();
@@ -77,6 +83,7 @@ TEST_CASE(
           check("full", full{}, c);
           check("causal", causal{}, c);
           check("a window", window{20, 5}, c);
+          check("narrow values", causal{}, {queries, keys, ranks, of_queries, of_keys, chunk, 6});
         }
       }
     }

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace rondo::test {
@@ -69,6 +70,15 @@ void check_uneven_totals(const P& problem, const std::string& kind) {
     for (const std::int64_t tokens : {1, 2, 3, 5, 13, 29, 101}) {
       check_rings(Exactness<T, P>(extents_for(tokens), problem), kind, rings_of(ranks, {1, 4, 4096}));
     }
+  }
+}
+
+/// Values narrower and wider than keys.
+template <class T, class P>
+void check_value_dims(const P& problem, const std::string& kind) {
+  for (const auto& [head_dim, value_dim] : {std::pair{16, 5}, {8, 40}}) {
+    const Extents e{.batch = 2, .heads = 4, .kv_heads = 2, .head_dim = head_dim, .tokens = 101, .value_dim = value_dim};
+    for (const int ranks : {1, 3, 4}) check_rings(Exactness<T, P>(e, problem), kind, rings_of(ranks, {9, 4096}));
   }
 }
 

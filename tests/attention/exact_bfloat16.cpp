@@ -19,4 +19,9 @@ TEST_CASE("in bfloat16 a softmax that puts nearly all weight on one key is as ex
   check_peaked<bfloat16>(Problem{causal{}}, "peaked, causal");
 }
 
+TEST_CASE("in bfloat16 values of another head_dim than the keys' are as exact as promised") {
+  check_value_dims<bfloat16>(Problem{full{}}, "full, other values");
+  check_value_dims<bfloat16>(Problem{causal{}}, "causal, other values");
+}
+
 }  // namespace rondo::test

@@ -19,4 +19,9 @@ TEST_CASE("in double a softmax that puts nearly all weight on one key is as exac
   check_peaked<double>(Problem{causal{}}, "peaked, causal");
 }
 
+TEST_CASE("in double values of another head_dim than the keys' are as exact as promised") {
+  check_value_dims<double>(Problem{full{}}, "full, other values");
+  check_value_dims<double>(Problem{causal{}}, "causal, other values");
+}
+
 }  // namespace rondo::test

@@ -19,4 +19,9 @@ TEST_CASE("in float a softmax that puts nearly all weight on one key is as exact
   check_peaked<float>(Problem{causal{}}, "peaked, causal");
 }
 
+TEST_CASE("in float values of another head_dim than the keys' are as exact as promised") {
+  check_value_dims<float>(Problem{full{}}, "full, other values");
+  check_value_dims<float>(Problem{causal{}}, "causal, other values");
+}
+
 }  // namespace rondo::test

@@ -40,9 +40,9 @@ template <class Comm>
 class asked : public Comm {
  public:
   static constexpr bool moves_when_asked = true;
-  using Inner = decltype(std::declval<Comm&>().exchange(std::declval<const typename Comm::execution_space&>(),
-                                                        std::span<const Segment<typename Comm::memory_space>>{},
-                                                        Where{}));
+  using Inner =
+      decltype(std::declval<Comm&>().exchange(std::declval<const typename Comm::execution_space&>(),
+                                              std::span<const Segment<typename Comm::memory_space>>{}, Where{}));
   class Started {
    public:
     Started(Inner inner, Asked& seen, int rank) : inner_(std::move(inner)), seen_(&seen), rank_(rank) {}
@@ -111,17 +111,17 @@ TEST_CASE("a failure between tiles reaches the caller, in either pass") {
   for (const int question : {0, 7, 60}) {
     Asked seen;
     seen.fails_at = question;
-    CHECK_THROWS_MATCHES(
-        run({.ranks = 2, .layout = Layout::striped, .chunk = 200},
-            [&](auto& comm) { return asked(std::move(comm), seen); }),
-        peer_failed, Catch::Matchers::MessageMatches(Catch::Matchers::ContainsSubstring("the link is down")));
+    CHECK_THROWS_MATCHES(run({.ranks = 2, .layout = Layout::striped, .chunk = 200},
+                             [&](auto& comm) { return asked(std::move(comm), seen); }),
+                         peer_failed,
+                         Catch::Matchers::MessageMatches(Catch::Matchers::ContainsSubstring("the link is down")));
     CHECK(seen.fails_at == -1);
   }
 }
 
 TEST_CASE("a kernel that is told that its result is not wanted begins no other tile") {
   const Kokkos::DefaultHostExecutionSpace exec;
-  const Shape shape{.batch = 1, .heads = 8, .kv_heads = 8, .head_dim = 16};
+  const Shape shape = Shape{.batch = 1, .heads = 8, .head_dim = 16}.checked();
   const std::int64_t tokens = 500;
   const Run run{.first = 0, .stride = 1, .count = tokens};
   const Shard<Kernel> shard({.batch = 1, .heads = 8, .kv_heads = 8, .head_dim = 16, .tokens = tokens}, tokens);

@@ -141,6 +141,8 @@ TEST_CASE("a shape that makes no sense is refused by name and number") {
   check_shape_refused({.batch = 1, .heads = 0, .head_dim = 8}, "heads is 0, it must be at least 1");
   check_shape_refused({.batch = 1, .heads = 4, .kv_heads = -2, .head_dim = 8}, "kv_heads is -2, it must be at least 1");
   check_shape_refused({.batch = 1, .heads = 4, .head_dim = 0}, "head_dim is 0, it must be at least 1");
+  check_shape_refused({.batch = 1, .heads = 4, .head_dim = 8, .value_dim = -3},
+                      "value_dim is -3, it must be at least 1");
   check_shape_refused({.batch = 1, .heads = 4, .kv_heads = 3, .head_dim = 8},
                       "heads is 4, kv_heads is 3: heads must be a multiple of kv_heads");
 }
@@ -176,10 +178,10 @@ TEST_CASE(
       "k has shape [2, 3, 4, 8], needed is [batch, sequence, kv_heads, head_dim] = [2, 3, 2, 8]");
   check_wrong_shape(
       "forward", [](T& t) { t.v[1] = 4; },
-      "v has shape [2, 4, 2, 8], needed is [batch, sequence, kv_heads, head_dim] = [2, 3, 2, 8]");
+      "v has shape [2, 4, 2, 8], needed is [batch, sequence, kv_heads, value_dim] = [2, 3, 2, 8]");
   check_wrong_shape(
       "forward", [](T& t) { t.out[0] = 1; },
-      "out has shape [1, 3, 4, 8], needed is [batch, sequence, heads, head_dim] = [2, 3, 4, 8]");
+      "out has shape [1, 3, 4, 8], needed is [batch, sequence, heads, value_dim] = [2, 3, 4, 8]");
   check_wrong_shape(
       "forward", [](T& t) { t.lse[2] = 0; }, "lse has shape [2, 4, 0], needed is [batch, heads, sequence] = [2, 4, 3]");
   check_wrong_shape(
@@ -258,6 +260,7 @@ TEST_CASE("ranks made with different shapes all say which field, values and rank
   check_disagreement(with([](Shape& s) { s.heads = 2; }), "heads: it is 2 on rank 2 and 4 on rank 0");
   check_disagreement(with([](Shape& s) { s.kv_heads = 0; }), "kv_heads: it is 2 on rank 0 and 4 on rank 2");
   check_disagreement(with([](Shape& s) { s.head_dim = 16; }), "head_dim: it is 8 on rank 0 and 16 on rank 2");
+  check_disagreement(with([](Shape& s) { s.value_dim = 4; }), "value_dim: it is 4 on rank 2 and 8 on rank 0");
 }
 
 TEST_CASE("ranks made with different types, shardings, lengths or chunks all say so") {

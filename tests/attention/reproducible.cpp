@@ -66,7 +66,7 @@ int differing(const Results<double>& a, const Results<double>& b) {
 
 template <class T>
 void check_bits() {
-  const Extents e{.batch = 2, .heads = 4, .kv_heads = 2, .head_dim = 24, .tokens = 301};
+  const Extents e{.batch = 2, .heads = 4, .kv_heads = 2, .head_dim = 24, .tokens = 301, .value_dim = 40};
   const Lengths lengths{{301, 170}};
   intervals banded = window{100, 20};
   banded &= lengths.mask();

@@ -83,6 +83,7 @@ namespace rondo::test {
 namespace {
 
 constexpr Extents one_shard{.batch = 2, .heads = 4, .kv_heads = 2, .head_dim = 16, .tokens = 24};
+constexpr Extents narrow_values{.batch = 2, .heads = 4, .kv_heads = 2, .head_dim = 16, .tokens = 24, .value_dim = 5};
 
 std::size_t in_lines(std::size_t bytes) { return (bytes + 127) / 128 * 128; }
 
@@ -96,10 +97,11 @@ std::size_t workspace_formula(const Kernel& kernel, const Extents& e, std::int64
     return static_cast<std::size_t>(e.batch * n * heads * dim);
   };
   const std::size_t rows = in_lines(sizeof(A) * elements(tokens, e.heads, 1));
+  const std::size_t out = narrow ? in_lines(sizeof(A) * elements(tokens, e.heads, e.value_width())) : 0;
   const std::size_t queries = narrow ? in_lines(sizeof(A) * elements(tokens, e.heads, e.head_dim)) : 0;
-  const std::size_t gradients = 4 * in_lines(2 * sizeof(A) * elements(chunk, e.kv_heads, e.head_dim));
+  const std::size_t gradients = 4 * in_lines(sizeof(A) * elements(chunk, e.kv_heads, e.head_dim + e.value_width()));
   const auto pieces = [&](Pass pass) { return 2 * in_lines(kernel.wire_bytes(pass, shape_of(e), chunk)); };
-  return std::max(pieces(Pass::forward) + rows + queries, pieces(Pass::backward) + rows + queries + gradients);
+  return std::max(pieces(Pass::forward) + rows + out, pieces(Pass::backward) + rows + queries + gradients);
 }
 
 // A sanitizer's operator new serves Kokkos' library, and this program's sees nothing of it.
@@ -110,7 +112,7 @@ constexpr bool sanitized = false;
 #endif
 
 template <class Kernel>
-void check_workspace() {
+void check_workspace(const Extents& one_shard) {
   for (const std::int64_t chunk : {5, 24}) {
     const std::size_t formula = workspace_formula(Kernel{}, one_shard, one_shard.tokens, chunk);
     for (const int ranks : {1, 2, 4, 8, 16}) {
@@ -229,8 +231,9 @@ void check_traffic() {
 
 TEST_CASE("the workspace is the formula's to the byte, whatever the number of ranks, and all that is allocated") {
   Kokkos::Tools::Experimental::set_allocate_data_callback(count_kokkos);
-  check_workspace<default_kernel<float>>();
-  check_workspace<default_kernel<bfloat16>>();
+  check_workspace<default_kernel<float>>(one_shard);
+  check_workspace<default_kernel<bfloat16>>(one_shard);
+  check_workspace<default_kernel<bfloat16>>(narrow_values);
 }
 
 TEST_CASE("a workspace is known by purpose before it is made") {

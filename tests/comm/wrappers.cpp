@@ -51,7 +51,7 @@ TEST_CASE("counting counts a ring's messages and bytes as the formula has them")
       const rondo::Traffic& traffic = counted.traffic();
       const std::int64_t pieces = tokens / ranks / 8;
       const auto piece_bytes = static_cast<std::int64_t>(rondo::default_kernel<float>{}.wire_bytes(
-          rondo::Pass::forward, rondo::Shape{.heads = heads, .kv_heads = heads, .head_dim = dim}, 8));
+          rondo::Pass::forward, rondo::Shape{.heads = heads, .head_dim = dim}.checked(), 8));
       need(traffic.exchanges == pieces * ranks, "one exchange a step");
       need(traffic.messages_sent == pieces * (ranks - 1), "every piece makes N - 1 hops");
       need(traffic.messages_received == traffic.messages_sent, "as many arrive as leave");

@@ -8,6 +8,7 @@ namespace rondo::test {
 
 TEST_CASE("every width is as exact as promised in float") {
   check_head_dims<float>(Problem{causal{}}, "causal", cuts());
+  check_value_dims<float>(Problem{causal{}}, "causal", {cuts()[0], cuts()[1]});
   check_lengths<float>(Problem{causal{}}, "causal");
   check_blocks<float>(Problem{causal{}}, "causal, in blocks");
   check_head_dims<float>(Problem{band{}}, "an interval mask", {cuts()[1], cuts()[2]});

@@ -22,6 +22,16 @@ void check_head_dims(const P& problem, const std::string& kind, const std::vecto
   }
 }
 
+/// Values narrower and wider than keys: by vectors, by less, and by so much that blocks change their sizes.
+template <class T, class P>
+void check_value_dims(const P& problem, const std::string& kind, const std::vector<Cut>& cuts) {
+  for (const auto& [head_dim, value_dim] : {std::pair{1, 7}, {20, 3}, {24, 64}, {64, 16}, {192, 128}, {12, 256}}) {
+    const Extents extents{
+        .batch = 1, .heads = 4, .kv_heads = 2, .head_dim = head_dim, .tokens = 131, .value_dim = value_dim};
+    check_cuts(Exactness<T, P>(extents, problem), kind, cuts);
+  }
+}
+
 template <class T, class P>
 void check_lengths(const P& problem, const std::string& kind) {
   for (const std::int64_t tokens : {1, 2, 5, 16, 33}) {
@@ -38,6 +48,9 @@ void check_blocks(const P& problem, const std::string& kind) {
         Exactness<T, P>({.batch = 1, .heads = 1, .kv_heads = 1, .head_dim = head_dim, .tokens = tokens}, problem), kind,
         {{}, {.queries = 300, .keys = 310, .threads = 2}});
   }
+  check_cuts(Exactness<T, P>({.batch = 1, .heads = 1, .kv_heads = 1, .head_dim = 20, .tokens = 410, .value_dim = 192},
+                             problem),
+             kind, {{.queries = 300, .keys = 310, .threads = 2}});
 }
 
 }  // namespace rondo::test

@@ -9,6 +9,12 @@ TEST_CASE("in float every head_dim and every cut of the sequence is as exact as 
   check_head_dims<float>(Problem{full{}}, "full", {cuts()[0], cuts()[1]});
 }
 
+TEST_CASE("in float values of another head_dim than the keys' are as exact as promised") {
+  check_value_dims<float>(Problem{causal{}}, "causal", cuts());
+  check_value_dims<float>(Problem{scattered{}, bent_and_sloped{}}, "a mask and a score function of one's own",
+                          {cuts()[0], cuts()[1]});
+}
+
 TEST_CASE("in float short sequences and long ones are as exact as promised") {
   check_lengths<float>(Problem{full{}}, "full");
   check_lengths<float>(Problem{causal{}}, "causal");

@@ -13,6 +13,11 @@ TEST_CASE("in bfloat16 every head_dim and every cut of the sequence is as exact 
   }
 }
 
+TEST_CASE("in bfloat16 and double values of another head_dim than the keys' are as exact as promised") {
+  check_value_dims<bfloat16>(Problem{causal{}}, "causal", {cuts()[0], cuts()[1]});
+  check_value_dims<double>(Problem{causal{}}, "causal", {cuts()[0], cuts()[1]});
+}
+
 TEST_CASE("in bfloat16 a user's own mask and score function are as exact as promised") {
   check_head_dims<bfloat16>(Problem{scattered{}, bent_and_sloped{}}, "a mask and a score function of one's own",
                             {cuts()[0], cuts()[2]});

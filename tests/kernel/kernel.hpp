@@ -56,8 +56,8 @@ void check_cuts(const Exactness<T, P>& exactness, const std::string& kind, const
   for (const Cut& cut : cuts) {
     const ErrorRatios ratios =
         exactness.ratios(kernel_attention<TestedKernel<T>>(exactness.inputs(), cut, exactness.problem()));
-    const std::string from =
-        std::to_string(e.tokens) + " tokens, head_dim " + std::to_string(e.head_dim) + ", " + text(cut);
+    const std::string from = std::to_string(e.tokens) + " tokens, head_dim " + std::to_string(e.head_dim) +
+                             (e.value_dim == 0 ? "" : ", of values " + std::to_string(e.value_dim)) + ", " + text(cut);
     if (e.tokens > exactness.few_tokens) note(std::string(precision_traits<T>::name) + ", " + kind, ratios, from);
     INFO(kernel_name() << ", " << kind << ", " << from << "\n" << ratios.text());
     CHECK(ratios.of_promise() <= 1);

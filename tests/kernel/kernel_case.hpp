@@ -80,19 +80,19 @@ class KernelCase {
         exec_(in_process::make_instance<Exec>(0, 1, cut.threads)),
         query_blocks_(blocks_of(extents_.tokens, cut.query_stride, cut.queries)),
         key_blocks_(blocks_of(extents_.tokens, cut.key_stride, cut.keys)),
-        q_(rows(extents_.heads), cut.order, T(nan)),
-        k_(rows(extents_.kv_heads), cut.order, T(nan)),
-        v_(rows(extents_.kv_heads), cut.order, T(nan)),
-        grad_out_(rows(extents_.heads), cut.order, T(nan)),
-        out_(rows(extents_.heads), cut.order, T(nan)),
-        acc_(rows(extents_.heads), cut.order, cut.says_first ? nan : A{0}),
+        q_(rows(extents_.heads, shape_.head_dim), cut.order, T(nan)),
+        k_(rows(extents_.kv_heads, shape_.head_dim), cut.order, T(nan)),
+        v_(rows(extents_.kv_heads, shape_.value_dim), cut.order, T(nan)),
+        grad_out_(rows(extents_.heads, shape_.value_dim), cut.order, T(nan)),
+        out_(rows(extents_.heads, shape_.value_dim), cut.order, T(nan)),
+        acc_(rows(extents_.heads, shape_.value_dim), cut.order, cut.says_first ? nan : A{0}),
         lse_(columns(), cut.order, cut.says_first || !cut.in_place ? nan : -infinity),
         m_(columns(), cut.order, cut.says_first ? nan : -infinity),
         l_(columns(), cut.order, cut.says_first ? nan : A{0}),
         delta_(columns(), cut.order, nan),
-        grad_q_(rows(extents_.heads), cut.order, A{0}),
-        grad_k_(rows(extents_.kv_heads), cut.order, A{0}),
-        grad_v_(rows(extents_.kv_heads), cut.order, A{0}) {
+        grad_q_(rows(extents_.heads, shape_.head_dim), cut.order, A{0}),
+        grad_k_(rows(extents_.kv_heads, shape_.head_dim), cut.order, A{0}),
+        grad_v_(rows(extents_.kv_heads, shape_.value_dim), cut.order, A{0}) {
     take(in.q, q_, query_blocks_);
     take(in.k, k_, key_blocks_);
     take(in.v, v_, key_blocks_);
@@ -128,8 +128,8 @@ class KernelCase {
   static constexpr A infinity = std::numeric_limits<A>::infinity();
   using Wire = Kokkos::View<std::byte*, Space>;
 
-  std::array<std::int64_t, 4> rows(int heads) const {
-    return {extents_.batch, extents_.tokens, heads, extents_.head_dim};
+  std::array<std::int64_t, 4> rows(int heads, int width) const {
+    return {extents_.batch, extents_.tokens, heads, width};
   }
   std::array<std::int64_t, 3> columns() const { return {extents_.batch, extents_.heads, extents_.tokens}; }
 

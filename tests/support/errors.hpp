@@ -114,7 +114,7 @@ ErrorUnits error_units(const Results<Plain>& plain, const Results<Exact>& exact)
 template <class Plain, class Exact>
 ErrorUnits with_floor(ErrorUnits units, const Inputs<Exact>& in, double scale) {
   const double rounding = std::numeric_limits<Plain>::epsilon() / 2;
-  const double product = root_mean_square(in.v) * root_mean_square(in.grad_out) * std::sqrt(in.extents.head_dim);
+  const double product = root_mean_square(in.v) * root_mean_square(in.grad_out) * std::sqrt(in.extents.value_width());
   const double group = std::sqrt(in.extents.heads / in.extents.kv_heads);  // terms of a sum over heads, at least
   const double sizes[] = {root_mean_square(in.v), 1, scale * product * root_mean_square(in.k),
                           scale * product * root_mean_square(in.q) * group, root_mean_square(in.grad_out) * group};

@@ -43,8 +43,8 @@ Inputs<T> random_inputs(const Extents& e, Scores scores = Scores::usual, std::ui
   Inputs<T> in{e,
                {e.batch, e.tokens, e.heads, e.head_dim},
                {e.batch, e.tokens, e.kv_heads, e.head_dim},
-               {e.batch, e.tokens, e.kv_heads, e.head_dim},
-               {e.batch, e.tokens, e.heads, e.head_dim}};
+               {e.batch, e.tokens, e.kv_heads, e.value_width()},
+               {e.batch, e.tokens, e.heads, e.value_width()}};
   Random random(stream);
   const double size = scores == Scores::peaked ? 10 : 1.7;
   random.fill(in.q, size);

@@ -88,7 +88,7 @@ template <class R, class Stored = R, class Allows, class Score = PlainScore, cla
 Results<R> plain_attention(const Inputs<R>& in, const Allows& allows, double scale_given, const Score& score = {},
                            const Extras& extras = {}) {
   const Extents& e = in.extents;
-  const int dim = e.head_dim;
+  const int dim = e.head_dim, value_dim = e.value_width();
   const R scale = static_cast<R>(scale_given);
   const auto stored = [](R x) {
     if constexpr (std::is_same_v<R, Stored>) {
@@ -129,21 +129,22 @@ Results<R> plain_attention(const Inputs<R>& in, const Allows& allows, double sca
         for (const std::int64_t j : seen) {
           const R weight = static_cast<R>(extras.weight(b, h, i, j));
           if (weight == 0) continue;
-          plain::add_scaled(out, weight * std::exp(s[static_cast<std::size_t>(j)] - m) / l, in.v.row(b, j, g), dim);
+          plain::add_scaled(out, weight * std::exp(s[static_cast<std::size_t>(j)] - m) / l, in.v.row(b, j, g),
+                            value_dim);
         }
-        for (int d = 0; d < dim; ++d) out[d] = stored(out[d]);
+        for (int d = 0; d < value_dim; ++d) out[d] = stored(out[d]);
 
         const R* grad_out = in.grad_out.row(b, i, h);
-        const R delta = plain::dot(out, grad_out, dim);
+        const R delta = plain::dot(out, grad_out, value_dim);
         if (Extras::has_sink) extras.note_sink(h, static_cast<double>(-std::exp(sink - lse) * delta));
         for (const std::int64_t j : seen) {
           const auto at = static_cast<std::size_t>(j);
           const R p = std::exp(s[at] - lse);
           const R weight = static_cast<R>(extras.weight(b, h, i, j));
-          const R dp = weight * plain::dot(grad_out, in.v.row(b, j, g), dim);
+          const R dp = weight * plain::dot(grad_out, in.v.row(b, j, g), value_dim);
           extras.note_score(b, h, i, j, static_cast<double>(scaled[at]), static_cast<double>(p * (dp - delta)));
           const R ds = p * (dp - delta) * score.derivative(scaled[at], b, h, i, j);
-          plain::add_scaled(results.grad_v.row(b, j, g), weight * p, grad_out, dim);
+          plain::add_scaled(results.grad_v.row(b, j, g), weight * p, grad_out, value_dim);
           plain::add_scaled(results.grad_q.row(b, i, h), scale * ds, in.k.row(b, j, g), dim);
           plain::add_scaled(results.grad_k.row(b, j, g), scale * ds, q, dim);
         }
@@ -172,8 +173,8 @@ Inputs<R> converted(const Inputs<T>& in) {
   const Extents& e = in.extents;
   return {e, convert(in.q, {e.batch, e.tokens, e.heads, e.head_dim}),
           convert(in.k, {e.batch, e.tokens, e.kv_heads, e.head_dim}),
-          convert(in.v, {e.batch, e.tokens, e.kv_heads, e.head_dim}),
-          convert(in.grad_out, {e.batch, e.tokens, e.heads, e.head_dim})};
+          convert(in.v, {e.batch, e.tokens, e.kv_heads, e.value_width()}),
+          convert(in.grad_out, {e.batch, e.tokens, e.heads, e.value_width()})};
 }
 
 }  // namespace rondo::test

@@ -43,12 +43,12 @@ struct Shard {
   Shard(const Extents& e, std::int64_t tokens)
       : q("q", e.batch, tokens, e.heads, e.head_dim),
         k("k", e.batch, tokens, e.kv_heads, e.head_dim),
-        v("v", e.batch, tokens, e.kv_heads, e.head_dim),
-        grad_out("grad_out", e.batch, tokens, e.heads, e.head_dim),
-        out("out", e.batch, tokens, e.heads, e.head_dim),
+        v("v", e.batch, tokens, e.kv_heads, e.value_width()),
+        grad_out("grad_out", e.batch, tokens, e.heads, e.value_width()),
+        out("out", e.batch, tokens, e.heads, e.value_width()),
         grad_q("grad_q", e.batch, tokens, e.heads, e.head_dim),
         grad_k("grad_k", e.batch, tokens, e.kv_heads, e.head_dim),
-        grad_v("grad_v", e.batch, tokens, e.kv_heads, e.head_dim),
+        grad_v("grad_v", e.batch, tokens, e.kv_heads, e.value_width()),
         lse("lse", e.batch, e.heads, tokens) {
     constexpr auto nan = std::numeric_limits<A>::quiet_NaN();
     for (const auto& output : {out, grad_q, grad_k, grad_v}) Kokkos::deep_copy(output, T(nan));
@@ -100,7 +100,8 @@ void put_tokens(const View& part, Whole<double>& whole, const ShardTable& table,
 }
 
 inline rondo::Shape shape_of(const Extents& e) {
-  return {.batch = e.batch, .heads = e.heads, .kv_heads = e.kv_heads, .head_dim = e.head_dim};
+  return {
+      .batch = e.batch, .heads = e.heads, .kv_heads = e.kv_heads, .head_dim = e.head_dim, .value_dim = e.value_width()};
 }
 
 /// Leaves the communicator as it is.

@@ -15,6 +15,9 @@ struct Extents {
   int kv_heads = 1;
   int head_dim = 1;
   std::int64_t tokens = 0;
+  int value_dim = 0;  ///< 0: as head_dim
+
+  int value_width() const { return value_dim == 0 ? head_dim : value_dim; }
 };
 
 /// A tensor [batch, sequence, heads, width] in host memory, last axis fastest.
@@ -68,11 +71,11 @@ struct Results {
 
 template <class R>
 Results<R> empty_results(const Extents& e) {
-  return {{e.batch, e.tokens, e.heads, e.head_dim},
+  return {{e.batch, e.tokens, e.heads, e.value_width()},
           {e.batch, e.tokens, e.heads, 1},
           {e.batch, e.tokens, e.heads, e.head_dim},
           {e.batch, e.tokens, e.kv_heads, e.head_dim},
-          {e.batch, e.tokens, e.kv_heads, e.head_dim}};
+          {e.batch, e.tokens, e.kv_heads, e.value_width()}};
 }
 
 /// Calls f(name, tensor of a, tensor of b, ...) for each of the five results.

@@ -10,7 +10,7 @@
 
 namespace rondo::detail {
 
-/// grad_k and grad_v of one piece, [batch, tokens, kv_heads, head_dim], contiguous and one behind the other.
+/// grad_k and grad_v of one piece, [batch, tokens, kv_heads, head_dim or value_dim], contiguous, one behind the other.
 template <class A, class MemorySpace>
 struct PieceGradient {
   Tensor<A, 4, MemorySpace> k;

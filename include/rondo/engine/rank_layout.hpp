@@ -34,8 +34,9 @@ namespace detail {
 struct RankSizes {
   std::size_t forward_wire = 0;  ///< a packed piece
   std::size_t backward_wire = 0;
-  std::size_t rows = 0;      ///< a number in the accumulate type for each query row
-  std::size_t queries = 0;   ///< as much as q in the accumulate type; 0 where outputs are as wide and serve themselves
+  std::size_t rows = 0;     ///< a number in the accumulate type for each query row
+  std::size_t out = 0;      ///< as much as out in the accumulate type; 0 where outputs are as wide and serve themselves
+  std::size_t queries = 0;  ///< as much as q, likewise
   std::size_t gradient = 0;  ///< gradients of a piece's keys and values in the accumulate type
 };
 
@@ -52,7 +53,7 @@ struct RankLayout {
     for (auto& slot : forward_slot) slot = forward.add(sizes.forward_wire);
     bytes.forward.pieces = forward.bytes();
     l = forward.add(sizes.rows);
-    acc = forward.add(sizes.queries);
+    acc = forward.add(sizes.out);
     bytes.forward.state = forward.bytes() - bytes.forward.pieces;
     if (!with_backward) return;
     WorkspaceLayout backward;

@@ -29,12 +29,14 @@ RankLayout rank_layout(const Kernel& kernel, const Shape& shape, std::int64_t to
                        bool with_backward) {
   using A = typename Kernel::accumulate_type;
   constexpr bool narrow = !std::is_same_v<typename Kernel::value_type, A>;
-  return RankLayout(RankSizes{.forward_wire = kernel.wire_bytes(Pass::forward, shape, chunk),
-                              .backward_wire = kernel.wire_bytes(Pass::backward, shape, chunk),
-                              .rows = sizeof(A) * elements(shape, tokens, shape.heads, 1),
-                              .queries = narrow ? sizeof(A) * elements(shape, tokens, shape.heads, shape.head_dim) : 0,
-                              .gradient = 2 * sizeof(A) * elements(shape, chunk, shape.kv_heads, shape.head_dim)},
-                    with_backward);
+  return RankLayout(
+      RankSizes{.forward_wire = kernel.wire_bytes(Pass::forward, shape, chunk),
+                .backward_wire = kernel.wire_bytes(Pass::backward, shape, chunk),
+                .rows = sizeof(A) * elements(shape, tokens, shape.heads, 1),
+                .out = narrow ? sizeof(A) * elements(shape, tokens, shape.heads, shape.value_dim) : 0,
+                .queries = narrow ? sizeof(A) * elements(shape, tokens, shape.heads, shape.head_dim) : 0,
+                .gradient = sizeof(A) * elements(shape, chunk, shape.kv_heads, shape.head_dim + shape.value_dim)},
+      with_backward);
 }
 
 /// One allocation, laid out by RankLayout, whose size is known before it is made.
@@ -60,7 +62,7 @@ class RankMemory {
   /// The softmax state of this rank's queries: out serves as acc where it is wide enough, lse as m.
   SoftmaxState<A, Space> state(const Tensor<T, 4, Space>& out, const Tensor<A, 3, Space>& lse) const {
     if constexpr (narrow) {
-      return {lse, rows_at(layout_.l), queries_at(layout_.acc)};
+      return {lse, rows_at(layout_.l), queries_at(layout_.acc, shape_.value_dim)};
     } else {
       return {lse, rows_at(layout_.l), out};
     }
@@ -69,7 +71,7 @@ class RankMemory {
   /// Where grad_q is summed up.
   Tensor<A, 4, Space> query_sums(const Tensor<T, 4, Space>& grad_q) const {
     if constexpr (narrow) {
-      return queries_at(layout_.grad_q);
+      return queries_at(layout_.grad_q, shape_.head_dim);
     } else {
       return grad_q;
     }
@@ -90,10 +92,11 @@ class RankMemory {
   /// Places for gradients of pieces, to be named by who uses them.
   const std::array<std::size_t, 4>& gradient_places() const { return layout_.gradient; }
   PieceGradient<A, Space> gradient(std::size_t place, const Piece& piece) const {
-    const std::int64_t extents[] = {shape_.batch, piece.tokens.count, shape_.kv_heads, shape_.head_dim};
+    const std::int64_t keys[] = {shape_.batch, piece.tokens.count, shape_.kv_heads, shape_.head_dim};
+    const std::int64_t values[] = {shape_.batch, piece.tokens.count, shape_.kv_heads, shape_.value_dim};
     A* data = workspace_.template at<A>(place);
-    const auto half = gradient_bytes(piece.tokens.count) / sizeof(A) / 2;
-    return {tensor<Space>(data, extents), tensor<Space>(data + half, extents)};
+    return {tensor<Space>(data, keys),
+            tensor<Space>(data + elements(shape_, piece.tokens.count, shape_.kv_heads, shape_.head_dim), values)};
   }
   Bytes gradient_message(std::size_t place, const Piece& piece) const {
     return workspace_.bytes(place, gradient_bytes(piece.tokens.count));
@@ -104,14 +107,14 @@ class RankMemory {
     return piece.tokens.count == 0 ? 0 : kernel_.wire_bytes(pass, shape_, piece.tokens.count);
   }
   std::size_t gradient_bytes(std::int64_t tokens) const {
-    return 2 * sizeof(A) * elements(shape_, tokens, shape_.kv_heads, shape_.head_dim);
+    return sizeof(A) * elements(shape_, tokens, shape_.kv_heads, shape_.head_dim + shape_.value_dim);
   }
   Tensor<A, 3, Space> rows_at(std::size_t offset) const {
     const std::int64_t extents[] = {shape_.batch, shape_.heads, tokens_};
     return tensor<Space>(workspace_.template at<A>(offset), extents);
   }
-  Tensor<A, 4, Space> queries_at(std::size_t offset) const {
-    const std::int64_t extents[] = {shape_.batch, tokens_, shape_.heads, shape_.head_dim};
+  Tensor<A, 4, Space> queries_at(std::size_t offset, int width) const {
+    const std::int64_t extents[] = {shape_.batch, tokens_, shape_.heads, width};
     return tensor<Space>(workspace_.template at<A>(offset), extents);
   }
 

@@ -20,7 +20,7 @@ template <class A, class MemorySpace>
 struct SoftmaxState {
   Tensor<A, 3, MemorySpace> m;    ///< [batch, heads, sequence]
   Tensor<A, 3, MemorySpace> l;    ///< [batch, heads, sequence]
-  Tensor<A, 4, MemorySpace> acc;  ///< [batch, sequence, heads, head_dim]
+  Tensor<A, 4, MemorySpace> acc;  ///< [batch, sequence, heads, value_dim]
 
   /// The state of query rows [first, first + count).
   SoftmaxState rows(std::int64_t first, std::int64_t count) const {

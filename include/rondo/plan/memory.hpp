@@ -73,6 +73,7 @@ inline WorkspaceBytes workspace_of(const Attention& attention, std::int64_t toke
              {.forward_wire = 2 * element * piece * width,
               .backward_wire = static_cast<std::size_t>(attention.backward_tensors) * element * piece * width,
               .rows = rows,
+              .out = sum == element ? 0 : rows * static_cast<std::size_t>(attention.head_dim),
               .queries = sum == element ? 0 : rows * static_cast<std::size_t>(attention.head_dim),
               .gradient = 2 * sum * piece * width})
       .bytes;

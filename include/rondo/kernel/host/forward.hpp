@@ -22,10 +22,11 @@ inline constexpr int most_queries = 192;
 
 /// Queries of a block: as many as leave most of 1 MiB of second-level cache to the keys and values that pass.
 template <class A>
-constexpr int query_block(int head_dim) {
+constexpr int query_block(const Shape& shape) {
   constexpr int step = 48;  // whole groups of rows
   static_assert(step % tile_rows == 0 && most_queries % step == 0);
-  const int fitting = (1 << 18) / (2 * static_cast<int>(sizeof(A)) * padded_dim<A>(head_dim));
+  const int fitting =
+      (1 << 18) / (static_cast<int>(sizeof(A)) * (padded_dim<A>(shape.head_dim) + padded_dim<A>(shape.value_dim)));
   return std::clamp(fitting / step * step, step, most_queries);
 }
 
@@ -43,12 +44,12 @@ class ForwardBlock {
   static constexpr bool narrow_p = !std::is_same_v<A, Operand>;
 
   static std::size_t scratch_bytes(const Shape& shape) {
-    const int rows = query_block<A>(shape.head_dim);
+    const int rows = query_block<A>(shape);
     const int block = widened ? key_block : 0;
     return Scratch::bytes<Operand>(rows * depth_dim<T>(shape.head_dim)) +
-           Scratch::bytes<A>(rows * padded_dim<A>(shape.head_dim)) + Scratch::bytes<A>(tile_rows * key_block) +
+           Scratch::bytes<A>(rows * padded_dim<A>(shape.value_dim)) + Scratch::bytes<A>(tile_rows * key_block) +
            Scratch::bytes<Operand>(narrow_p ? tile_rows * key_block : 0) + Scratch::bytes<A>(block * shape.head_dim) +
-           Scratch::bytes<A>(block * padded_dim<A>(shape.head_dim)) + Scratch::bytes<Vec<A>>(rows) +
+           Scratch::bytes<A>(block * padded_dim<A>(shape.value_dim)) + Scratch::bytes<Vec<A>>(rows) +
            Scratch::bytes<A>(rows / tile_rows * group_lanes) + Scratch::bytes<IndexRange>(rows);
   }
 
@@ -63,12 +64,12 @@ class ForwardBlock {
         scores_(problem, b, head),
         block_{scores_, queries_, keys_, nullptr},
         slope_(scores_),
-        rows_(query_block<A>(shape.head_dim)) {
+        rows_(query_block<A>(shape)) {
     const int kv_head = head / (shape.heads / shape.kv_heads);
     k_ = layout.key_panels(wire, b, kv_head);
     v_ = layout.columns(wire, b, kv_head);
     flags_ = layout.flags(wire, b, kv_head);
-    columns_ = padded_dim<A>(shape.head_dim);
+    columns_ = padded_dim<A>(shape.value_dim);
     depth_ = depth_dim<T>(shape.head_dim);
     q_ = scratch.array<Operand>(rows_ * depth_);
     acc_ = scratch.array<A>(rows_ * columns_);
@@ -291,7 +292,7 @@ class ForwardBlock {
 
   void accumulate_one_by_one(int row, std::int64_t key, Columns seen, const Factors& factors) {
     for (int r = row; r < std::min(row + tile_rows, static_cast<int>(queries_.count)); ++r) {
-      for (int d = 0; d < shape_.head_dim; ++d) {
+      for (int d = 0; d < shape_.value_dim; ++d) {
         A sum{0};
         for (int column = seen.begin; column < seen.end; ++column) {
           if (!block_.sees(r, key + column)) continue;
@@ -381,8 +382,8 @@ class ForwardBlock {
   const T* k_;
   const T* v_;
   const std::uint8_t* flags_;
-  int columns_;
-  int depth_;  ///< head_dim as products over it take it
+  int columns_;  ///< value_dim in whole vectors
+  int depth_;    ///< head_dim as products over it take it
   Operand* q_;
   A* acc_;
   A* s_;

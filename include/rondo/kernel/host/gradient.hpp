@@ -28,12 +28,13 @@ inline constexpr int most_gradient_keys = 384;
 /// values, the keys once more where they are stored narrower, and the rows of queries and of grad_out take nearly all of
 /// that. Packed keys and values pass through.
 template <class T, class A>
-constexpr int gradient_keys(int head_dim) {
+constexpr int gradient_keys(const Shape& shape) {
   constexpr int step = 96;  // whole panels and whole groups of rows
   static_assert(step % tile_rows == 0 && step % panel<A> == 0 && most_gradient_keys % step == 0);
-  const int bytes_of_row = 2 * static_cast<int>(sizeof(A)) * padded_dim<A>(head_dim);
+  const int bytes_of_row =
+      static_cast<int>(sizeof(A)) * (padded_dim<A>(shape.head_dim) + padded_dim<A>(shape.value_dim));
   const int bytes_of_key = bytes_of_row + 2 * static_cast<int>(sizeof(A)) * gradient_queries +
-                           (std::is_same_v<T, A> ? 0 : static_cast<int>(sizeof(A)) * padded_dim<A>(head_dim));
+                           (std::is_same_v<T, A> ? 0 : static_cast<int>(sizeof(A)) * padded_dim<A>(shape.head_dim));
   constexpr int others = 24 << 10;
   const int fitting = ((1 << 20) - others - gradient_queries * bytes_of_row) / bytes_of_key;
   return std::clamp(fitting / step * step, step, most_gradient_keys);
@@ -42,10 +43,10 @@ constexpr int gradient_keys(int head_dim) {
 /// Elements from row to row of p and ds: an odd number of cache lines, so that a column's elements spread over all of the
 /// cache's sets.
 template <class T, class A>
-constexpr int gradient_stride(int head_dim) {
+constexpr int gradient_stride(const Shape& shape) {
   constexpr int line = 64 / static_cast<int>(sizeof(A));
   static_assert(96 % (2 * line) == 0);
-  return gradient_keys<T, A>(head_dim) + line;
+  return gradient_keys<T, A>(shape) + line;
 }
 
 /// What the backward pass reads.
@@ -74,14 +75,16 @@ class GradientBlock {
   static constexpr int groups = gradient_queries / tile_rows;
 
   static std::size_t scratch_bytes(const Shape& shape) {
-    const int columns = padded_dim<A>(shape.head_dim);
-    const int keys = gradient_keys<T, A>(shape.head_dim);
-    const int depth = depth_dim<T>(shape.head_dim);
-    return 2 * Scratch::bytes<A>(gradient_queries * columns) +
-           2 * Scratch::bytes<A>(gradient_queries * gradient_stride<T, A>(shape.head_dim)) +
-           2 * Scratch::bytes<Operand>(narrow ? gradient_queries * depth : 0) +
-           Scratch::bytes<A>(std::is_same_v<T, A> ? 0 : keys * columns) +
-           2 * Scratch::bytes<A>(widened ? panel<A> * depth : 0) + 2 * Scratch::bytes<A>(keys * columns) +
+    const int keys = gradient_keys<T, A>(shape);
+    const auto of_width = [&](int width) {
+      const int columns = padded_dim<A>(width), depth = depth_dim<T>(width);
+      return Scratch::bytes<A>(gradient_queries * columns) +
+             Scratch::bytes<Operand>(narrow ? gradient_queries * depth : 0) +
+             Scratch::bytes<A>(widened ? panel<A> * depth : 0) + Scratch::bytes<A>(keys * columns);
+    };
+    return of_width(shape.head_dim) + of_width(shape.value_dim) +
+           2 * Scratch::bytes<A>(gradient_queries * gradient_stride<T, A>(shape)) +
+           Scratch::bytes<A>(std::is_same_v<T, A> ? 0 : keys * padded_dim<A>(shape.head_dim)) +
            3 * Scratch::bytes<A>(gradient_queries) + Scratch::bytes<IndexRange>(gradient_queries);
   }
 
@@ -91,22 +94,24 @@ class GradientBlock {
         b_(b),
         kv_head_(kv_head),
         first_key_(first_key),
-        block_keys_(gradient_keys<T, A>(in.shape.head_dim)),
-        stride_(gradient_stride<T, A>(in.shape.head_dim)),
+        block_keys_(gradient_keys<T, A>(in.shape)),
+        stride_(gradient_stride<T, A>(in.shape)),
         count_(static_cast<int>(std::min<std::int64_t>(block_keys_, in.keys.count - first_key))),
         columns_(padded_dim<A>(in.shape.head_dim)),
+        value_columns_(padded_dim<A>(in.shape.value_dim)),
         depth_(depth_dim<T>(in.shape.head_dim)),
+        value_depth_(depth_dim<T>(in.shape.value_dim)),
         layout_(layout),
         k_panels_(layout.key_panels(wire, b, kv_head)),
         v_panels_(layout.value_panels(wire, b, kv_head)),
         stored_columns_(layout.columns(wire, b, kv_head)),
         flags_(layout.flags(wire, b, kv_head)),
         q_(scratch.array<A>(gradient_queries * columns_)),
-        grad_out_(scratch.array<A>(gradient_queries * columns_)),
+        grad_out_(scratch.array<A>(gradient_queries * value_columns_)),
         p_(scratch.array<A>(gradient_queries * stride_)),
         ds_(scratch.array<A>(gradient_queries * stride_)),
         grad_k_(scratch.array<A>(block_keys_ * columns_)),
-        grad_v_(scratch.array<A>(block_keys_ * columns_)),
+        grad_v_(scratch.array<A>(block_keys_ * value_columns_)),
         lse2_(scratch.array<A>(gradient_queries)),
         lse2_factor_(scratch.array<A>(gradient_queries)),
         delta_(scratch.array<A>(gradient_queries)),
@@ -114,14 +119,14 @@ class GradientBlock {
     widen_columns(scratch);
     if constexpr (narrow) {
       q_operand_ = scratch.array<Operand>(gradient_queries * depth_);
-      grad_out_operand_ = scratch.array<Operand>(gradient_queries * depth_);
+      grad_out_operand_ = scratch.array<Operand>(gradient_queries * value_depth_);
     }
     if constexpr (widened) {
       wide_keys_ = scratch.array<A>(panel<A> * depth_);
-      wide_values_ = scratch.array<A>(panel<A> * depth_);
+      wide_values_ = scratch.array<A>(panel<A> * value_depth_);
     }
     std::fill_n(grad_k_, block_keys_ * columns_, A{0});
-    std::fill_n(grad_v_, block_keys_ * columns_, A{0});
+    std::fill_n(grad_v_, block_keys_ * value_columns_, A{0});
   }
 
   /// Where the gradient of the score's parameters is summed up, [heads of the group, parameters_per_head], or null.
@@ -144,8 +149,8 @@ class GradientBlock {
     load(head, row, here);
     if constexpr (Scores::learned) {
       const int member = head - kv_head_ * (in_.shape.heads / in_.shape.kv_heads);
-      head_sums_ = parameter_sums_ == nullptr ? nullptr
-                                              : parameter_sums_ + member * in_.problem.score.parameters_per_head();
+      head_sums_ =
+          parameter_sums_ == nullptr ? nullptr : parameter_sums_ + member * in_.problem.score.parameters_per_head();
     }
     const int row_groups = (here + tile_rows - 1) / tile_rows;
     for (int column = 0; column < count_; column += panel<A>) {
@@ -166,7 +171,7 @@ class GradientBlock {
     }
     for (int key = 0; key < count_; ++key) {
       add_row(row_of(grad_k, b_, first_key_ + key, kv_head_), grad_k_ + key * columns_);
-      add_row(row_of(grad_v, b_, first_key_ + key, kv_head_), grad_v_ + key * columns_);
+      add_row(row_of(grad_v, b_, first_key_ + key, kv_head_), grad_v_ + key * value_columns_);
     }
   }
 
@@ -203,10 +208,11 @@ class GradientBlock {
     for (int r = 0; r < gradient_queries; ++r) {
       const bool real = r < here;
       load_row<A>(q_ + r * columns_, columns_, real ? row_of(in_.q, b_, row + r, head) : Row<const T>{});
-      load_row<A>(grad_out_ + r * columns_, columns_, real ? row_of(in_.grad_out, b_, row + r, head) : Row<const T>{});
+      load_row<A>(grad_out_ + r * value_columns_, value_columns_,
+                  real ? row_of(in_.grad_out, b_, row + r, head) : Row<const T>{});
       if constexpr (narrow) {
         load_row<A>(q_operand_ + r * depth_, depth_, real ? row_of(in_.q, b_, row + r, head) : Row<const T>{});
-        load_row<A>(grad_out_operand_ + r * depth_, depth_,
+        load_row<A>(grad_out_operand_ + r * value_depth_, value_depth_,
                     real ? row_of(in_.grad_out, b_, row + r, head) : Row<const T>{});
       }
       lse2_[r] = -rondo::detail::minus_infinity<A>;
@@ -221,11 +227,8 @@ class GradientBlock {
       }
       delta_[r] = in_.delta(b_, head, row + r);
     }
-    Vec<A> poison{};
-    for (int at = 0; at < gradient_queries * columns_; at += width<A>) {
-      poison += (rondo::host::load<A>(q_ + at) + rondo::host::load<A>(grad_out_ + at)) * splat(A{0});
-    }
-    rows_finite_ = total<A>(poison) == A{0};
+    rows_finite_ =
+        all_finite<A>(q_, gradient_queries * columns_) && all_finite<A>(grad_out_, gradient_queries * value_columns_);
   }
 
   Coverage cover(const Block& block, int group, int column) {
@@ -244,26 +247,28 @@ class GradientBlock {
   };
   Operands operands_of(int column) const {
     const T* k = k_panels_ + layout_.panel_at(first_key_ + column);
-    const T* v = v_panels_ + layout_.panel_at(first_key_ + column);
+    const T* v = v_panels_ + layout_.value_panel_at(first_key_ + column);
     if constexpr (widened) {
-      for (int at = 0; at < panel<A> * depth_; at += width<A>) {
-        rondo::host::store(wide_keys_ + at, rondo::host::load<A>(k + at));
-        rondo::host::store(wide_values_ + at, rondo::host::load<A>(v + at));
-      }
+      const auto widen = [](A* to, const T* from, int elements) {
+        for (int at = 0; at < elements; at += width<A>) rondo::host::store(to + at, rondo::host::load<A>(from + at));
+      };
+      widen(wide_keys_, k, panel<A> * depth_);
+      widen(wide_values_, v, panel<A> * value_depth_);
       return {wide_keys_, wide_values_};
     } else {
       return {k, v};
     }
   }
 
-  /// sums += rows [row, row + tile_rows) · panel.
+  /// sums += rows [row, row + tile_rows) · panel, of rows with so many columns, or of the narrow ones over the depth.
   template <int Vectors>
-  [[gnu::always_inline]] void multiply_rows(Sums<A, Vectors>& sums, const A* rows, const Operand* narrow_rows, int row,
+  [[gnu::always_inline]] void multiply_rows(Sums<A, Vectors>& sums, const A* rows, int columns,
+                                            const Operand* narrow_rows, int depth, int row,
                                             const Operand* of_panel) const {
     if constexpr (narrow) {
-      multiply(sums, narrow_rows + row * depth_, depth_, 1, of_panel, panel<A>, depth_);
+      multiply(sums, narrow_rows + row * depth, depth, 1, of_panel, panel<A>, depth);
     } else {
-      multiply(sums, rows + row * columns_, columns_, 1, of_panel, panel<A>, depth_);
+      multiply(sums, rows + row * columns, columns, 1, of_panel, panel<A>, depth);
     }
   }
 
@@ -296,7 +301,7 @@ class GradientBlock {
     A* const ds_tile = ds_ + row * stride + column;
     Sums<A, Vectors> sums;
     clear(sums);
-    multiply_rows(sums, q_, q_operand_, row, operands.k);
+    multiply_rows(sums, q_, columns_, q_operand_, depth_, row, operands.k);
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
         const Vec<A> dots = sums.at[r][half];
@@ -308,10 +313,11 @@ class GradientBlock {
       });
     });
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
-      const Vec<A> start = splat(Scores::drops ? A{0} : -delta_[row + r]);  // with dropout, delta comes after its weights
+      const Vec<A> start =
+          splat(Scores::drops ? A{0} : -delta_[row + r]);  // with dropout, delta comes after its weights
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA { sums.at[r][half] = start; });
     });
-    multiply_rows(sums, grad_out_, grad_out_operand_, row, operands.v);
+    multiply_rows(sums, grad_out_, value_columns_, grad_out_operand_, value_depth_, row, operands.v);
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
         A* const to = ds_tile + r * stride + half * width<A>;
@@ -353,36 +359,37 @@ class GradientBlock {
         add_to_keys_one_by_one(block, key);
         continue;
       }
-      add_transposed(grad_v_, p_, grad_out_, key, begin * tile_rows, end * tile_rows);
-      add_transposed(grad_k_, ds_, q_, key, begin * tile_rows, end * tile_rows);
+      add_transposed(grad_v_, p_, grad_out_, value_columns_, key, begin * tile_rows, end * tile_rows);
+      add_transposed(grad_k_, ds_, q_, columns_, key, begin * tile_rows, end * tile_rows);
     }
   }
 
   /// sums[key + ·] += Σ over rows in [begin, end) of weights[row][key + ·] · values[row]. The rows are summed up on their own:
   /// one sum over all queries of all heads would round each small term to the digits of the whole.
-  void add_transposed(A* sums, const A* weights, const A* values, int key, int begin, int end) const {
-    for_column_tiles<A>(columns_, [&](int column, auto vectors) RONDO_INLINE_LAMBDA {
-      A* target = sums + key * columns_ + column;
+  void add_transposed(A* sums, const A* weights, const A* values, int columns, int key, int begin, int end) const {
+    for_column_tiles<A>(columns, [&](int column, auto vectors) RONDO_INLINE_LAMBDA {
+      A* target = sums + key * columns + column;
       Sums<A, vectors> tile;
       clear(tile);
-      multiply(tile, weights + begin * stride_ + key, 1, stride_, values + begin * columns_ + column, columns_,
+      multiply(tile, weights + begin * stride_ + key, 1, stride_, values + begin * columns + column, columns,
                end - begin);
-      add_sums<vectors>(target, tile);
+      add_sums<vectors>(target, columns, tile);
     });
   }
 
   void add_to_keys_one_by_one(const Block& block, int first) {
     for (int key = first; key < std::min(first + tile_rows, count_); ++key) {
-      for (int d = 0; d < columns_; ++d) {
-        A v{0}, k{0};
-        for (int r = 0; r < block.queries.count; ++r) {
-          if (!block.sees(r, first_key_ + key)) continue;
-          v += p_[r * stride_ + key] * grad_out_[r * columns_ + d];
-          k += ds_[r * stride_ + key] * q_[r * columns_ + d];
-        }
-        grad_v_[key * columns_ + d] += v;
-        grad_k_[key * columns_ + d] += k;
+      add_seen(block, key, grad_v_, p_, grad_out_, value_columns_);
+      add_seen(block, key, grad_k_, ds_, q_, columns_);
+    }
+  }
+  void add_seen(const Block& block, int key, A* sums, const A* weights, const A* values, int columns) const {
+    for (int d = 0; d < columns; ++d) {
+      A sum{0};
+      for (int r = 0; r < block.queries.count; ++r) {
+        if (block.sees(r, first_key_ + key)) sum += weights[r * stride_ + key] * values[r * columns + d];
       }
+      sums[key * columns + d] += sum;
     }
   }
 
@@ -443,10 +450,10 @@ class GradientBlock {
   }
 
   template <int Columns>
-  [[gnu::always_inline]] void add_sums(A* to, const Sums<A, Columns>& sums) const {
+  [[gnu::always_inline]] static void add_sums(A* to, int stride, const Sums<A, Columns>& sums) {
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
       unrolled<Columns>([&](auto c) RONDO_INLINE_LAMBDA {
-        A* const at = to + r * columns_ + c * width<A>;
+        A* const at = to + r * stride + c * width<A>;
         rondo::host::store(at, rondo::host::load<A>(at) + sums.at[r][c]);
       });
     });
@@ -459,8 +466,10 @@ class GradientBlock {
   int block_keys_;  ///< keys of a full block
   int stride_;      ///< elements from row to row of p and ds
   int count_;       ///< keys of this block
-  int columns_;
-  int depth_;  ///< head_dim as products over it take it
+  int columns_;     ///< head_dim and value_dim in whole vectors
+  int value_columns_;
+  int depth_;  ///< both as products over them take them
+  int value_depth_;
   WireLayout<T, A> layout_;
   const T* k_panels_;
   const T* v_panels_;

@@ -49,7 +49,8 @@ class host_kernel {
     return WireLayout<T, A>(shape, pass, tokens).bytes();
   }
 
-  /// \param k, v  [batch, tokens, kv_heads, head_dim]
+  /// \param k  [batch, tokens, kv_heads, head_dim]
+  /// \param v  [batch, tokens, kv_heads, value_dim]
   void pack(const Exec& exec, Pass pass, const Shape& shape, const Tensor<const T, 4, memory_space>& k,
             const Tensor<const T, 4, memory_space>& v, const WireView<memory_space>& wire) const {
     const auto tokens = static_cast<std::int64_t>(k.extent(1));
@@ -63,24 +64,25 @@ class host_kernel {
       const int count = static_cast<int>(std::min<std::int64_t>(panel<A>, tokens - first));
       const auto rows_of = [&](const auto& x) {
         return SourceRows<T>{&x(b, first, kv_head, 0), static_cast<std::int64_t>(x.stride(1)),
-                             static_cast<std::int64_t>(x.stride(3)), count, shape.head_dim};
+                             static_cast<std::int64_t>(x.stride(3)), count, static_cast<int>(x.extent(3))};
       };
       std::uint8_t flags = 0;
-      const auto into_panel = [&](T* panels, const SourceRows<T>& rows, std::uint8_t flag) {
-        if (!pack_panel<A>(panels + layout.panel_at(first), rows)) flags |= flag;
+      const auto into_panel = [&](T* panel_here, const SourceRows<T>& rows, std::uint8_t flag) {
+        if (!pack_panel<A>(panel_here, rows)) flags |= flag;
       };
       const auto into_columns = [&](auto step, const SourceRows<T>& rows, std::uint8_t flag) {
-        for (int d = 0; d < padded_dim<A>(shape.head_dim); d += panel<A>) {
+        for (int d = 0; d < padded_dim<A>(rows.width); d += panel<A>) {
           const int columns = layout.column_stride(d);
           T* target = layout.columns(wire.data(), b, kv_head) + layout.column_tile(d) + first * columns;
           if (!pack_rows<A, step>(target, rows, d, columns)) flags |= flag;
         }
       };
-      into_panel(layout.key_panels(wire.data(), b, kv_head), rows_of(k), key_not_finite);
+      into_panel(layout.key_panels(wire.data(), b, kv_head) + layout.panel_at(first), rows_of(k), key_not_finite);
       if (pass == Pass::forward) {
         into_columns(std::integral_constant<int, depth_step<T>>{}, rows_of(v), value_not_finite);
       } else {
-        into_panel(layout.value_panels(wire.data(), b, kv_head), rows_of(v), value_not_finite);
+        into_panel(layout.value_panels(wire.data(), b, kv_head) + layout.value_panel_at(first), rows_of(v),
+                   value_not_finite);
         into_columns(std::integral_constant<int, 1>{}, rows_of(k), 0);
       }
       layout.flags(wire.data(), b, kv_head)[index] = flags;
@@ -95,7 +97,7 @@ class host_kernel {
             const SoftmaxState<accumulate_type, memory_space>& state, Phase phase) const {
     using Block = ForwardBlock<T, A, P, memory_space>;
     const WireLayout<T, A> layout(shape, Pass::forward, keys.count);
-    const int block_rows = query_block<A>(shape.head_dim);
+    const int block_rows = query_block<A>(shape);
     const std::int64_t blocks = (queries.count + block_rows - 1) / block_rows;
     const Progress progress(progress_);
     // Under a causal mask the last queries have most to do: they go first, so that threads end together.
@@ -134,7 +136,8 @@ class host_kernel {
 
   /// Adds what this pair of (queries, piece) contributes to the three gradients.
   /// \param grad_q          [batch, queries.count, heads, head_dim]
-  /// \param grad_k, grad_v  [batch, keys.count, kv_heads, head_dim]
+  /// \param grad_k          [batch, keys.count, kv_heads, head_dim]
+  /// \param grad_v          [batch, keys.count, kv_heads, value_dim]
   /// \param parameter_sums  [heads, parameters_per_head] of a score function with parameters, or null
   template <ProblemType P>
   void fold_gradient(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
@@ -148,7 +151,7 @@ class host_kernel {
     using Block = GradientBlock<T, A, P, memory_space>;
     const GradientInput<T, A, P, memory_space> input{problem, shape, q, grad_out, lse, delta, queries, keys};
     const WireLayout<T, A> layout(shape, Pass::backward, keys.count);
-    const int block_keys = gradient_keys<T, A>(shape.head_dim);
+    const int block_keys = gradient_keys<T, A>(shape);
     const std::int64_t key_blocks = (keys.count + block_keys - 1) / block_keys;
     const std::int64_t query_blocks = (queries.count + gradient_queries - 1) / gradient_queries;
     const std::int64_t kv_heads = std::int64_t{shape.batch} * shape.kv_heads;

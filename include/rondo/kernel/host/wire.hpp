@@ -35,7 +35,7 @@ constexpr int depth_dim(int head_dim) {
   return round_up(head_dim, depth_step<T>);
 }
 
-/// Where things lie in the wire of a piece. Per (batch, kv head), tokens padded with zeros to whole panels:
+/// Where things lie in the wire of a piece, whose d is below head_dim for keys and value_dim for values. Per (batch, kv head), tokens padded with zeros to whole panels:
 ///   panels    [panel][d][tokens of the panel]: tokens are the vector axis
 ///   columns   [tile of two vectors of d][token][d of the tile]: head_dim is the vector axis, padded with zeros
 /// Forward: keys in panels, values in columns. Backward: keys and values in panels, keys in columns too. Before all that,
@@ -57,7 +57,7 @@ class WireLayout {
   std::int64_t panels() const { return panels_; }
   std::int64_t padded_tokens() const { return panels_ * panel<A>; }
   std::size_t bytes() const {
-    const std::int64_t head = pass_ == Pass::forward ? in_panels() + in_columns() : 2 * in_panels() + in_columns();
+    const std::int64_t head = in_panels() + (pass_ == Pass::forward ? 0 : in_value_panels()) + in_columns();
     return static_cast<std::size_t>(flags_bytes_ + blocks() * head * static_cast<std::int64_t>(sizeof(T)));
   }
 
@@ -66,19 +66,22 @@ class WireLayout {
   }
   T* key_panels(std::byte* wire, int b, int kv_head) const { return part(wire, 0) + block(b, kv_head) * in_panels(); }
   T* value_panels(std::byte* wire, int b, int kv_head) const {
-    return part(wire, blocks() * in_panels()) + block(b, kv_head) * in_panels();
+    return part(wire, blocks() * in_panels()) + block(b, kv_head) * in_value_panels();
   }
   /// Forward: values. Backward: keys.
   T* columns(std::byte* wire, int b, int kv_head) const {
-    const std::int64_t before = pass_ == Pass::forward ? 1 : 2;
-    return part(wire, before * blocks() * in_panels()) + block(b, kv_head) * in_columns();
+    const std::int64_t before = in_panels() + (pass_ == Pass::forward ? 0 : in_value_panels());
+    return part(wire, blocks() * before) + block(b, kv_head) * in_columns();
   }
-  /// Elements from the beginning of a head's panels to the panel that starts at a token.
+  /// Elements from the beginning of a head's panels of keys, and of values, to the panel that starts at a token.
   std::int64_t panel_at(std::int64_t token) const { return token * depth_dim<T>(shape_.head_dim); }
+  std::int64_t value_panel_at(std::int64_t token) const { return token * depth_dim<T>(shape_.value_dim); }
+  /// Elements of a token that stand in columns.
+  int column_dim() const { return pass_ == Pass::forward ? shape_.value_dim : shape_.head_dim; }
   /// Elements from the beginning of a head's columns to the tile that starts at d.
   std::int64_t column_tile(int d) const { return padded_tokens() * d; }
   /// Elements from one token to the next in the tile that starts at d.
-  int column_stride(int d) const { return std::min(2 * width<A>, padded_dim<A>(shape_.head_dim) - d); }
+  int column_stride(int d) const { return std::min(2 * width<A>, padded_dim<A>(column_dim()) - d); }
   /// Elements from the beginning of a head's forward columns to element d of a token.
   std::int64_t value_at(std::int64_t token, int d) const {
     const int tile = d / panel<A> * panel<A>;
@@ -89,7 +92,8 @@ class WireLayout {
   std::int64_t blocks() const { return std::int64_t{shape_.batch} * shape_.kv_heads; }
   std::int64_t block(int b, int kv_head) const { return std::int64_t{b} * shape_.kv_heads + kv_head; }
   std::int64_t in_panels() const { return padded_tokens() * depth_dim<T>(shape_.head_dim); }
-  std::int64_t in_columns() const { return padded_tokens() * padded_dim<A>(shape_.head_dim); }
+  std::int64_t in_value_panels() const { return padded_tokens() * depth_dim<T>(shape_.value_dim); }
+  std::int64_t in_columns() const { return padded_tokens() * padded_dim<A>(column_dim()); }
   T* part(std::byte* wire, std::int64_t elements) const { return reinterpret_cast<T*>(wire + flags_bytes_) + elements; }
 
   Shape shape_;
@@ -115,8 +119,8 @@ struct SourceRows {
   const T* data;
   std::int64_t token;
   std::int64_t element;
-  int count;     ///< tokens
-  int head_dim;  ///< elements of a token
+  int count;  ///< tokens
+  int width;  ///< elements of a token
 
   T at(int i, int d) const { return data[i * token + d * element]; }
 };
@@ -137,7 +141,7 @@ bool pack_panel(T* target, const SourceRows<T>& rows) {
   using Unit = std::conditional_t<step == 1, T, float>;  // what moves as a whole: an element, or a pair
   int d = 0;
   if (rows.count == panel<A> && rows.element == 1) {
-    for (; d + lanes * step <= rows.head_dim; d += lanes * step) {
+    for (; d + lanes * step <= rows.width; d += lanes * step) {
       for (int part = 0; part < panel<A>; part += lanes) {
         Bits<Unit, lanes> block[lanes];
         const T* from = rows.data + part * rows.token + d;
@@ -151,13 +155,13 @@ bool pack_panel(T* target, const SourceRows<T>& rows) {
       }
     }
   }
-  for (; d < depth_dim<T>(rows.head_dim); ++d) {
+  for (; d < depth_dim<T>(rows.width); ++d) {
     for (int i = 0; i < panel<A>; ++i) {
-      const bool held = i < rows.count && d < rows.head_dim;
+      const bool held = i < rows.count && d < rows.width;
       target[d / step * step * panel<A> + i * step + d % step] = held ? rows.at(i, d) : static_cast<T>(A{0});
     }
   }
-  return all_finite<A>(target, panel<A> * depth_dim<T>(rows.head_dim));
+  return all_finite<A>(target, panel<A> * depth_dim<T>(rows.width));
 }
 
 /// Packs a panel's tokens as rows of at most two vectors of elements, [first, first + columns) of head_dim; zeros behind
@@ -165,7 +169,7 @@ bool pack_panel(T* target, const SourceRows<T>& rows) {
 /// \tparam Step  tokens that stand together
 template <class A, int Step, class T>
 bool pack_rows(T* target, const SourceRows<T>& rows, int first, int columns) {
-  const int real = std::min(columns, rows.head_dim - first);
+  const int real = std::min(columns, rows.width - first);
   for (int i = 0; i < panel<A>; i += Step) {
     T* to = target + i * columns;
     const int held = i + Step <= rows.count && rows.element == 1 ? real : 0;

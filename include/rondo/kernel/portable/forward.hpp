@@ -29,7 +29,9 @@ struct ForwardFold {
   bool first;
   int level;
 
-  KOKKOS_FUNCTION static int scratch_rows(const Shape& shape) { return 2 * shape.head_dim + 2 * tile_rows + 3; }
+  KOKKOS_FUNCTION static int scratch_rows(const Shape& shape) {
+    return shape.head_dim + shape.value_dim + 2 * tile_rows + 3;
+  }
 
   KOKKOS_FUNCTION void operator()(const Member& team) const {
     const int blocks = (queries.count + lanes - 1) / lanes;
@@ -41,10 +43,10 @@ struct ForwardFold {
     const ScoreTile<P, A> scores{problem, b, head};
     if (!first && scores.coverage(mine, keys) == Coverage::none) return;
 
-    const int dim = shape.head_dim;
+    const int dim = shape.head_dim, value_dim = shape.value_dim;
     LaneScratch<A> scratch{team, level, scratch_rows(shape)};
     A* query = scratch.rows(dim);
-    A* acc = scratch.rows(dim);
+    A* acc = scratch.rows(value_dim);
     A* s = scratch.rows(tile_rows);
     A* visible = scratch.rows(tile_rows);
     A* m = scratch.rows(1);
@@ -67,15 +69,15 @@ struct ForwardFold {
       score_query_lanes(team, scores, s, visible, mine, tile, coverage);
       exponentiate(team, scores, s, tile.count, m, l, factor);
       if constexpr (P::has_dropout) drop(team, scores, s, mine, tile);
-      for (int d = 0; d < dim; ++d) {
+      for (int d = 0; d < value_dim; ++d) {
         A* column = acc + d * lanes;
         for_lanes(team, [=](int lane) { column[lane] *= factor[lane]; });
       }
       const auto value = [&](int d, int r) { return v.template at<A>(begin + r, d); };
       if (coverage == Coverage::all) {
-        add_product(team, acc, s, dim, tile.count, value);
+        add_product(team, acc, s, value_dim, tile.count, value);
       } else {
-        add_masked_product(team, acc, s, visible, dim, tile.count, value);
+        add_masked_product(team, acc, s, visible, value_dim, tile.count, value);
       }
     }
     store_state(team, b, head, row, mine.count, m, l, acc);
@@ -90,7 +92,7 @@ struct ForwardFold {
       m[lane] = held ? from.m(b, head, row + lane) : detail::minus_infinity<A>;
       l[lane] = held ? from.l(b, head, row + lane) : A{0};
     });
-    load_lanes(team, acc, shape.head_dim, fresh ? 0 : count,
+    load_lanes(team, acc, shape.value_dim, fresh ? 0 : count,
                [&](int lane, int d) { return from.acc(b, row + lane, head, d); });
   }
 
@@ -102,7 +104,7 @@ struct ForwardFold {
       to.m(b, head, row + lane) = m[lane];
       to.l(b, head, row + lane) = l[lane];
     });
-    for (int d = 0; d < shape.head_dim; ++d) {
+    for (int d = 0; d < shape.value_dim; ++d) {
       for_lanes(team, [=](int lane) {
         if (lane < count) to.acc(b, row + lane, head, d) = acc[d * lanes + lane];
       });

@@ -90,7 +90,9 @@ struct QueryGradient {
   Tensor<A, 4, Space> grad_q;
   double* team_sums;  ///< [teams, parameters_per_head], or null
 
-  KOKKOS_FUNCTION static int scratch_rows(const Shape& shape) { return 3 * shape.head_dim + 3 * tile_rows + 3; }
+  KOKKOS_FUNCTION static int scratch_rows(const Shape& shape) {
+    return 2 * shape.head_dim + shape.value_dim + 3 * tile_rows + 3;
+  }
 
   KOKKOS_FUNCTION void operator()(const Member& team) const {
     const int blocks = (in.queries.count + lanes - 1) / lanes;
@@ -102,10 +104,10 @@ struct QueryGradient {
     const ScoreTile<P, A> scores{in.problem, b, head};
     if (scores.coverage(mine, in.keys) == Coverage::none) return;
 
-    const int dim = in.shape.head_dim;
+    const int dim = in.shape.head_dim, value_dim = in.shape.value_dim;
     LaneScratch<A> scratch{team, in.level, scratch_rows(in.shape)};
     A* query = scratch.rows(dim);
-    A* grad_out = scratch.rows(dim);
+    A* grad_out = scratch.rows(value_dim);
     A* sums = scratch.rows(dim);
     A* s = scratch.rows(tile_rows);
     A* ds = scratch.rows(tile_rows);
@@ -114,7 +116,7 @@ struct QueryGradient {
     A* lse2_factor = scratch.rows(1);
     A* delta = scratch.rows(1);
     load_lanes(team, query, dim, count, [&](int x, int d) { return static_cast<A>(in.q(b, row + x, head, d)); });
-    load_lanes(team, grad_out, dim, count,
+    load_lanes(team, grad_out, value_dim, count,
                [&](int x, int d) { return static_cast<A>(in.grad_out(b, row + x, head, d)); });
     using Scores = ScoreTile<P, A>;
     load_lanes(team, lse2, 1, count, [&](int x, int) { return Scores::lse2(in.lse(b, head, row + x)); });
@@ -132,7 +134,8 @@ struct QueryGradient {
       fill(team, s, tile.count, A{0});
       fill(team, ds, tile.count, A{0});
       add_product(team, s, query, tile.count, dim, [&](int r, int d) { return k.template at<A>(begin + r, d); });
-      add_product(team, ds, grad_out, tile.count, dim, [&](int r, int d) { return v.template at<A>(begin + r, d); });
+      add_product(team, ds, grad_out, tile.count, value_dim,
+                  [&](int r, int d) { return v.template at<A>(begin + r, d); });
       for (int r = 0; r < tile.count; ++r) {
         const std::int64_t j = tile.at(r);
         A* KOKKOS_RESTRICT seen = visible + r * lanes;
@@ -180,7 +183,9 @@ struct KeyValueGradient {
   Tensor<A, 4, Space> grad_k;
   Tensor<A, 4, Space> grad_v;
 
-  KOKKOS_FUNCTION static int scratch_rows(const Shape& shape) { return 4 * shape.head_dim + 3 * tile_rows; }
+  KOKKOS_FUNCTION static int scratch_rows(const Shape& shape) {
+    return 2 * (shape.head_dim + shape.value_dim) + 3 * tile_rows;
+  }
 
   KOKKOS_FUNCTION void operator()(const Member& team) const {
     const int blocks = (in.keys.count + lanes - 1) / lanes;
@@ -190,21 +195,21 @@ struct KeyValueGradient {
     const Run mine = in.keys.part(row, std::min<std::int64_t>(lanes, in.keys.count - row));
     const int count = mine.count;
 
-    const int dim = in.shape.head_dim;
+    const int dim = in.shape.head_dim, value_dim = in.shape.value_dim;
     LaneScratch<A> scratch{team, in.level, scratch_rows(in.shape)};
     A* key = scratch.rows(dim);
-    A* value = scratch.rows(dim);
+    A* value = scratch.rows(value_dim);
     A* key_sums = scratch.rows(dim);
-    A* value_sums = scratch.rows(dim);
+    A* value_sums = scratch.rows(value_dim);
     A* s = scratch.rows(tile_rows);
     A* ds = scratch.rows(tile_rows);
     A* visible = scratch.rows(tile_rows);
     const WireRows<T> k = in.wire.keys(b, kv_head);
     const WireRows<T> v = in.wire.values(b, kv_head);
     load_lanes(team, key, dim, count, [&](int x, int d) { return k.template at<A>(row + x, d); });
-    load_lanes(team, value, dim, count, [&](int x, int d) { return v.template at<A>(row + x, d); });
+    load_lanes(team, value, value_dim, count, [&](int x, int d) { return v.template at<A>(row + x, d); });
     fill(team, key_sums, dim, A{0});
-    fill(team, value_sums, dim, A{0});
+    fill(team, value_sums, value_dim, A{0});
 
     const int group = in.shape.heads / in.shape.kv_heads;
     for (int head = kv_head * group; head < (kv_head + 1) * group; ++head) {
@@ -218,7 +223,7 @@ struct KeyValueGradient {
         fill(team, s, tile.count, A{0});
         fill(team, ds, tile.count, A{0});
         add_product(team, s, key, tile.count, dim, query);
-        add_product(team, ds, value, tile.count, dim, grad_out);
+        add_product(team, ds, value, tile.count, value_dim, grad_out);
         for (int r = 0; r < tile.count; ++r) {
           const std::int64_t i = tile.at(r);
           const A lse2 = ScoreTile<P, A>::lse2(in.lse(b, head, begin + r));
@@ -237,10 +242,10 @@ struct KeyValueGradient {
         const auto query_column = [&](int d, int r) { return query(r, d); };
         const auto grad_out_column = [&](int d, int r) { return grad_out(r, d); };
         if (coverage == Coverage::all) {
-          add_product(team, value_sums, s, dim, tile.count, grad_out_column);
+          add_product(team, value_sums, s, value_dim, tile.count, grad_out_column);
           add_product(team, key_sums, ds, dim, tile.count, query_column);
         } else {
-          add_masked_product(team, value_sums, s, visible, dim, tile.count, grad_out_column);
+          add_masked_product(team, value_sums, s, visible, value_dim, tile.count, grad_out_column);
           add_masked_product(team, key_sums, ds, visible, dim, tile.count, query_column);
         }
       }
@@ -249,9 +254,12 @@ struct KeyValueGradient {
     const auto& to_v = grad_v;
     for (int d = 0; d < dim; ++d) {
       for_lanes(team, [=](int x) {
-        if (x >= count) return;
-        to_k(b, row + x, kv_head, d) += key_sums[d * lanes + x];
-        to_v(b, row + x, kv_head, d) += value_sums[d * lanes + x];
+        if (x < count) to_k(b, row + x, kv_head, d) += key_sums[d * lanes + x];
+      });
+    }
+    for (int d = 0; d < value_dim; ++d) {
+      for_lanes(team, [=](int x) {
+        if (x < count) to_v(b, row + x, kv_head, d) += value_sums[d * lanes + x];
       });
     }
   }

@@ -27,18 +27,19 @@ class portable_kernel {
 
   /// Bytes of a packed piece: its keys and its values, as they are.
   std::size_t wire_bytes(Pass /*pass*/, const Shape& shape, std::int64_t tokens) const {
-    return 2 * sizeof(T) * static_cast<std::size_t>(tokens) * static_cast<std::size_t>(shape.batch) *
-           static_cast<std::size_t>(shape.kv_heads) * static_cast<std::size_t>(shape.head_dim);
+    return sizeof(T) * static_cast<std::size_t>(tokens) * static_cast<std::size_t>(shape.batch) *
+           static_cast<std::size_t>(shape.kv_heads) * static_cast<std::size_t>(shape.head_dim + shape.value_dim);
   }
 
-  /// \param k, v  [batch, tokens, kv_heads, head_dim]
+  /// \param k  [batch, tokens, kv_heads, head_dim]
+  /// \param v  [batch, tokens, kv_heads, value_dim]
   void pack(const Exec& exec, Pass /*pass*/, const Shape& shape, const Tensor<const T, 4, memory_space>& k,
             const Tensor<const T, 4, memory_space>& v, const WireView<memory_space>& wire) const {
     const std::int64_t tokens = static_cast<std::int64_t>(k.extent(1));
     using Packed = Kokkos::View<T****, Kokkos::LayoutRight, memory_space, Kokkos::MemoryTraits<Kokkos::Unmanaged>>;
     T* data = reinterpret_cast<T*>(wire.data());
     const Packed keys(data, shape.batch, shape.kv_heads, tokens, shape.head_dim);
-    const Packed values(data + keys.size(), shape.batch, shape.kv_heads, tokens, shape.head_dim);
+    const Packed values(data + keys.size(), shape.batch, shape.kv_heads, tokens, shape.value_dim);
     const std::int64_t rows = std::int64_t{shape.batch} * shape.kv_heads * tokens;
     const Shape s = shape;
     Kokkos::parallel_for(
@@ -47,10 +48,8 @@ class portable_kernel {
           const std::int64_t token = row % tokens;
           const int head = static_cast<int>(row / tokens % s.kv_heads);
           const int b = static_cast<int>(row / tokens / s.kv_heads);
-          for (int d = 0; d < s.head_dim; ++d) {
-            keys(b, head, token, d) = k(b, token, head, d);
-            values(b, head, token, d) = v(b, token, head, d);
-          }
+          for (int d = 0; d < s.head_dim; ++d) keys(b, head, token, d) = k(b, token, head, d);
+          for (int d = 0; d < s.value_dim; ++d) values(b, head, token, d) = v(b, token, head, d);
         });
   }
 
@@ -118,7 +117,8 @@ class portable_kernel {
 
   /// Adds what this pair of (queries, piece) contributes to the three gradients.
   /// \param grad_q          [batch, queries.count, heads, head_dim]
-  /// \param grad_k, grad_v  [batch, keys.count, kv_heads, head_dim]
+  /// \param grad_k          [batch, keys.count, kv_heads, head_dim]
+  /// \param grad_v          [batch, keys.count, kv_heads, value_dim]
   /// \param parameter_sums  [heads, parameters_per_head] of a score function with parameters, or null
   template <ProblemType P>
   void fold_gradient(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
@@ -171,7 +171,7 @@ class portable_kernel {
   static int blocks(const Run& run) { return (run.count + portable::lanes - 1) / portable::lanes; }
 
   static portable::Wire<T> wire_of(const WireView<memory_space>& wire, const Shape& shape, const Run& keys) {
-    return {wire.data(), shape.kv_heads, shape.head_dim, keys.count, shape.batch};
+    return {wire.data(), shape.kv_heads, shape.head_dim, shape.value_dim, keys.count, shape.batch};
   }
 
   /// Runs the functor that make(level) returns on a league of teams, its scratch in the fastest memory that holds it.

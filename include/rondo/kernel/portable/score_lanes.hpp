@@ -12,34 +12,38 @@
 
 namespace rondo::portable {
 
-/// A piece's keys or values of one kv head, as they lie in the wire: [token][head_dim], contiguous.
+/// A piece's keys or values of one kv head, as they lie in the wire: [token][width], contiguous.
 template <class T>
 struct WireRows {
   const T* data;
-  int head_dim;
+  int width;
 
   template <class A>
   KOKKOS_FUNCTION A at(std::int64_t token, int d) const {
-    return static_cast<A>(data[token * head_dim + d]);
+    return static_cast<A>(data[token * width + d]);
   }
 };
 
-/// Where keys and values of a piece lie in its wire: all keys [batch][kv_head][token][head_dim], then all values.
+/// Where keys and values of a piece lie in its wire: all keys [batch][kv_head][token][head_dim], then all values,
+/// [batch][kv_head][token][value_dim].
 template <class T>
 struct Wire {
   const std::byte* data;
   int kv_heads;
   int head_dim;
+  int value_dim;
   std::int64_t tokens;
   int batch;
 
-  KOKKOS_FUNCTION WireRows<T> keys(int b, int kv_head) const { return rows(0, b, kv_head); }
-  KOKKOS_FUNCTION WireRows<T> values(int b, int kv_head) const { return rows(1, b, kv_head); }
+  KOKKOS_FUNCTION WireRows<T> keys(int b, int kv_head) const { return rows(0, b, kv_head, head_dim); }
+  KOKKOS_FUNCTION WireRows<T> values(int b, int kv_head) const {
+    return rows(std::int64_t{batch} * kv_heads * tokens * head_dim, b, kv_head, value_dim);
+  }
 
  private:
-  KOKKOS_FUNCTION WireRows<T> rows(int half, int b, int kv_head) const {
-    const std::int64_t block = (static_cast<std::int64_t>(half) * batch + b) * kv_heads + kv_head;
-    return {reinterpret_cast<const T*>(data) + block * tokens * head_dim, head_dim};
+  KOKKOS_FUNCTION WireRows<T> rows(std::int64_t before, int b, int kv_head, int width) const {
+    const std::int64_t block = std::int64_t{b} * kv_heads + kv_head;
+    return {reinterpret_cast<const T*>(data) + before + block * tokens * width, width};
   }
 };
 
