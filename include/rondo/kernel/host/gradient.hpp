@@ -31,10 +31,10 @@ template <class T, class A>
 constexpr int gradient_keys(const Shape& shape) {
   constexpr int step = 96;  // whole panels and whole groups of rows
   static_assert(step % tile_rows == 0 && step % panel<A> == 0 && most_gradient_keys % step == 0);
-  const int bytes_of_row =
-      static_cast<int>(sizeof(A)) * (padded_dim<A>(shape.head_dim) + padded_dim<A>(shape.value_dim));
+  const int columns = padded_dim<A>(std::max(shape.head_dim, shape.value_dim));
+  const int bytes_of_row = 2 * static_cast<int>(sizeof(A)) * columns;
   const int bytes_of_key = bytes_of_row + 2 * static_cast<int>(sizeof(A)) * gradient_queries +
-                           (std::is_same_v<T, A> ? 0 : static_cast<int>(sizeof(A)) * padded_dim<A>(shape.head_dim));
+                           (std::is_same_v<T, A> ? 0 : static_cast<int>(sizeof(A)) * columns);
   constexpr int others = 24 << 10;
   const int fitting = ((1 << 20) - others - gradient_queries * bytes_of_row) / bytes_of_key;
   return std::clamp(fitting / step * step, step, most_gradient_keys);
