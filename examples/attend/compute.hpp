@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <span>
 #include <string>
 #include <vector>
@@ -96,22 +97,23 @@ void compute_with(Attention& attention, const Problem& problem, Comm& comm, cons
   using A = rondo::accumulate_t<T>;
   const rondo::Shape& shape = request.shape;
   const rondo::ShardTable& table = attention.shards();
+  const rondo::ShardTable& key_table = attention.key_shards();
   const std::int64_t tokens = attention.tokens();
 
-  const auto tensor = [&]<class E>(const Rows& rows, int heads, E) {
+  const auto tensor = [&](const Rows& rows, int heads) {
     return rondo::tensor<Kokkos::HostSpace>(
-        rows.as<E>(), {std::int64_t{shape.batch}, tokens, std::int64_t{heads}, std::int64_t{shape.head_dim}});
+        rows.as<T>(), {std::int64_t{shape.batch}, rows.tokens, std::int64_t{heads}, rows.inner / heads});
   };
-  const auto queries = [&](const Rows& rows) { return tensor(rows, shape.heads, T{}); };
-  const auto keys = [&](const Rows& rows) { return tensor(rows, shape.kv_heads, T{}); };
-  const auto new_rows = [&](int heads) {
-    return Rows(shape.batch, tokens, std::int64_t{heads} * shape.head_dim, sizeof(T));
+  const auto queries = [&](const Rows& rows) { return tensor(rows, shape.heads); };
+  const auto keys = [&](const Rows& rows) { return tensor(rows, shape.kv_heads); };
+  const auto new_rows = [&](int heads, std::int64_t count, int width) {
+    return Rows(shape.batch, count, std::int64_t{heads} * width, sizeof(T));
   };
 
   const Rows q = read_rows<T>(in, "q", table, comm.rank());
-  const Rows k = read_rows<T>(in, "k", table, comm.rank());
-  const Rows v = read_rows<T>(in, "v", table, comm.rank());
-  const Rows result = new_rows(shape.heads);
+  const Rows k = read_rows<T>(in, "k", key_table, comm.rank());
+  const Rows v = read_rows<T>(in, "v", key_table, comm.rank());
+  const Rows result = new_rows(shape.heads, tokens, shape.value_dim);
   const Rows lse(std::int64_t{shape.batch} * shape.heads, tokens, 1, sizeof(A));
   const auto lse_tensor =
       rondo::tensor<Kokkos::HostSpace>(lse.as<A>(), {std::int64_t{shape.batch}, std::int64_t{shape.heads}, tokens});
@@ -121,22 +123,22 @@ void compute_with(Attention& attention, const Problem& problem, Comm& comm, cons
   if (!request.backward) return;
 
   const Rows grad_out = read_rows<T>(in, "grad_out", table, comm.rank());
-  const Rows grad_q = new_rows(shape.heads);
-  const Rows grad_k = new_rows(shape.kv_heads);
-  const Rows grad_v = new_rows(shape.kv_heads);
+  const Rows grad_q = new_rows(shape.heads, tokens, shape.head_dim);
+  const Rows grad_k = new_rows(shape.kv_heads, attention.key_tokens(), shape.head_dim);
+  const Rows grad_v = new_rows(shape.kv_heads, attention.key_tokens(), shape.value_dim);
   attention.backward(queries(q), keys(k), keys(v), queries(result), lse_tensor, queries(grad_out), queries(grad_q),
                      keys(grad_k), keys(grad_v), problem);
   write_rows(comm, out, "grad_q", grad_q, table);
-  write_rows(comm, out, "grad_k", grad_k, table);
-  write_rows(comm, out, "grad_v", grad_v, table);
+  write_rows(comm, out, "grad_k", grad_k, key_table);
+  write_rows(comm, out, "grad_v", grad_v, key_table);
 }
 
 /// The same over the ranks of a communicator, as was asked for.
-template <class T, class Score, class Dropout, class Comm>
+template <class T, class Score, class Sink, class Dropout, class Comm>
 void compute(Comm& comm, const Request& request, const safetensors::Input& in, safetensors::Output* out,
-             const Score& score, const Dropout& dropout) {
+             const Score& score, const Sink& sink, const Dropout& dropout) {
   using Kernel = rondo::default_kernel<T, typename Comm::execution_space>;
-  const rondo::Problem problem{request.mask, score, request.scale, rondo::no_sink{}, dropout};
+  const rondo::Problem problem{request.mask, score, request.scale, sink, dropout};
   if (request.reproducible) {
     rondo::ReproducibleAttention attention{comm, request.shape, request.sharding, Kernel{}, request.chunk};
     return compute_with<T>(attention, problem, comm, request, in, out);
@@ -146,13 +148,31 @@ void compute(Comm& comm, const Request& request, const safetensors::Input& in, s
   compute_with<T>(attention, problem, comm, request, in, out);
 }
 
+/// The same with the file's sinks. Without any their logits are -inf, which take no weight.
+template <class T, class Comm>
+void compute_with_sinks(Comm& comm, const Request& request, const safetensors::Input& in, safetensors::Output* out) {
+  using A = rondo::accumulate_t<T>;
+  const auto heads = static_cast<std::size_t>(request.shape.heads);
+  std::vector<A> logits(heads, -std::numeric_limits<A>::infinity()), gradients(heads);
+  if (request.sinks) {
+    const safetensors::Entry& tensor = *in.header().find("sinks");
+    convert(tensor.dtype, in.bytes(tensor).data(), heads, logits.data());
+  }
+  const bool wanted = request.sinks && request.backward;
+  const rondo::head_sink<A> sink{logits.data(), wanted ? gradients.data() : nullptr};
+  compute<T>(comm, request, in, out, request.score, sink, request.dropout);
+  if (wanted && out != nullptr) std::memcpy(out->bytes("grad_sinks").data(), gradients.data(), heads * sizeof(A));
+}
+
 /// The same with what was asked for. Three kernels for each type: what is not used costs nothing.
 template <class T, class Comm>
 void compute(Comm& comm, const Request& request, const safetensors::Input& in, safetensors::Output* out) {
-  if (request.dropout.probability > 0) return compute<T>(comm, request, in, out, request.score, request.dropout);
+  if (request.dropout.probability > 0 || request.sinks) return compute_with_sinks<T>(comm, request, in, out);
+  const rondo::no_sink no_sink;
   const rondo::no_dropout none;
-  if (request.score.cap > 0 || request.score.heads > 0) return compute<T>(comm, request, in, out, request.score, none);
-  compute<T>(comm, request, in, out, rondo::unmodified{}, none);
+  if (request.score.cap > 0 || request.score.heads > 0)
+    return compute<T>(comm, request, in, out, request.score, no_sink, none);
+  compute<T>(comm, request, in, out, rondo::unmodified{}, no_sink, none);
 }
 
 }  // namespace attend

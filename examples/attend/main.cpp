@@ -22,13 +22,15 @@ using attend::Request;
 std::vector<safetensors::Entry> results_of(const Request& request, const safetensors::Input& in) {
   const auto& q = in.header().find("q")->shape;
   const auto& k = in.header().find("k")->shape;
+  const auto& v = in.header().find("v")->shape;
   const auto sums = request.dtype == safetensors::F64 ? safetensors::F64 : safetensors::F32;
-  std::vector<safetensors::Entry> tensors{{.name = "out", .dtype = request.dtype, .shape = q},
+  std::vector<safetensors::Entry> tensors{{.name = "out", .dtype = request.dtype, .shape = {q[0], q[1], q[2], v[3]}},
                                           {.name = "lse", .dtype = sums, .shape = {q[0], q[2], q[1]}}};
   if (request.backward) {
     tensors.push_back({.name = "grad_q", .dtype = request.dtype, .shape = q});
     tensors.push_back({.name = "grad_k", .dtype = request.dtype, .shape = k});
-    tensors.push_back({.name = "grad_v", .dtype = request.dtype, .shape = k});
+    tensors.push_back({.name = "grad_v", .dtype = request.dtype, .shape = v});
+    if (request.sinks) tensors.push_back({.name = "grad_sinks", .dtype = sums, .shape = {q[2]}});
   }
   return tensors;
 }

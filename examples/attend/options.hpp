@@ -39,14 +39,16 @@ struct Options {
 };
 
 inline void declare(CLI::App& app, Options& options) {
-  app.add_option("in", options.in, "File with the tensors q, k, v and, if wanted, grad_out and segment_ids")
+  app.add_option("in", options.in,
+                 "File with the tensors q, k, v and, if wanted, grad_out, segment_ids, lengths and sinks")
       ->required();
-  app.add_option("out", options.out, "File to be written: out, lse and, given grad_out, grad_q, grad_k, grad_v")
+  app.add_option("out", options.out,
+                 "File to be written: out, lse and, given grad_out, grad_q, grad_k, grad_v, and grad_sinks")
       ->required();
   app.add_option("--mask", options.masks,
                  "What query i sees of the keys j; given several times, what all of them allow: full; causal, j <= i; "
                  "window:L,R, i-L <= j <= i+R; prefix:P, j <= i or j < P; chunked:C, i/C = j/C rounded down; document, "
-                 "equal segment_ids")
+                 "equal segment_ids; padding, j < lengths")
       ->allow_extra_args(false)
       ->group("Scores");
   app.add_option("--scale", options.scale, "Of the scores; 1/sqrt(head_dim) if not given")->group("Scores");
@@ -74,9 +76,10 @@ inline void declare(CLI::App& app, Options& options) {
       ->capture_default_str()
       ->group("Ring");
   app.footer(
-      "q is [batch, sequence, heads, head_dim]; k and v have the same or fewer heads (grouped queries). segment_ids is "
-      "[batch, sequence], int32, and never falls along the sequence. out has the shape of q; lse is [batch, heads, "
-      "sequence], natural logarithm.");
+      "q is [batch, sequence, heads, head_dim]; k and v have the same or fewer heads (grouped queries), and may have "
+      "another sequence, whose tokens count from 0 too, and v another head_dim, which out then has. segment_ids is "
+      "[batch, sequence], int32, and never falls along the sequence. lengths is [batch], int32. sinks is [heads]: an "
+      "extra logit in every softmax, without a value. lse is [batch, heads, sequence], natural logarithm.");
 }
 
 /// Checks each option on its own. \throws safetensors::refusal  saying what was given and what it must be

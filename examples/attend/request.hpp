@@ -19,16 +19,19 @@
 namespace attend {
 
 using Documents = rondo::Documents<Kokkos::HostSpace>;
+using Lengths = rondo::Lengths<Kokkos::HostSpace>;
 
 /// The same on every rank.
 struct Request {
   rondo::Shape shape;
-  chosen_sharding sharding;
+  rondo::cross<chosen_sharding, chosen_sharding> sharding;
   rondo::intervals mask;
   std::shared_ptr<const Documents> documents;  ///< what the mask looks into
+  std::shared_ptr<const Lengths> lengths;
   rondo::softcap_alibi score;
   rondo::dropout dropout;
   double scale = 0;
+  bool sinks = false;
   bool backward = false;
   bool reproducible = false;
   safetensors::Dtype dtype;
@@ -41,6 +44,13 @@ using safetensors::Entry;
 using safetensors::refuse;
 using safetensors::shape_text;
 
+inline void check_type(const Entry& tensor) {
+  const auto& known = {safetensors::F64, safetensors::F32, safetensors::BF16, safetensors::F16};
+  if (std::find(known.begin(), known.end(), tensor.dtype) == known.end()) {
+    refuse(tensor.name, " is ", tensor.dtype.name, ", needed is F64, F32, BF16 or F16");
+  }
+}
+
 /// A tensor of numbers with four axes. \throws safetensors::refusal
 inline const Entry& numbers(const safetensors::Header& header, std::string_view name) {
   const Entry* const tensor = header.find(name);
@@ -48,10 +58,7 @@ inline const Entry& numbers(const safetensors::Header& header, std::string_view 
   if (tensor->shape.size() != 4) {
     refuse(name, " has shape ", shape_text(tensor->shape), ", needed is [batch, sequence, heads, head_dim]");
   }
-  const auto& known = {safetensors::F64, safetensors::F32, safetensors::BF16, safetensors::F16};
-  if (std::find(known.begin(), known.end(), tensor->dtype) == known.end()) {
-    refuse(name, " is ", tensor->dtype.name, ", needed is F64, F32, BF16 or F16");
-  }
+  check_type(*tensor);
   return *tensor;
 }
 
@@ -80,18 +87,49 @@ inline void check_shapes(const safetensors::Header& header) {
   const auto& q = numbers(header, "q").shape;
   const auto& k = numbers(header, "k").shape;
   const auto& v = numbers(header, "v").shape;
-  if (k != v) refuse("k has shape ", shape_text(k), ", v has ", shape_text(v), ": they must be equal");
   const char* const axes[] = {"batch", "sequence", "heads", "head_dim"};
-  for (const std::size_t axis : {0, 1, 3}) {
-    if (q[axis] == k[axis]) continue;
-    refuse("q has shape ", shape_text(q), ", k has ", shape_text(k), ": ", axes[axis], " must be equal");
-  }
+  const auto check_equal = [&](const char* a, const auto& of_a, const char* b, const auto& of_b,
+                               std::initializer_list<std::size_t> some_axes) {
+    for (const std::size_t axis : some_axes) {
+      if (of_a[axis] == of_b[axis]) continue;
+      refuse(a, " has shape ", shape_text(of_a), ", ", b, " has ", shape_text(of_b), ": ", axes[axis],
+             " must be equal");
+    }
+  };
+  check_equal("q", q, "k", k, {0, 3});
+  check_equal("k", k, "v", v, {0, 1, 2});
+  if (k[2] == 0) refuse("k has shape ", shape_text(k), ": it must have at least 1 head");
+  if (v[3] == 0) refuse("v has shape ", shape_text(v), ": its head_dim must be at least 1");
   if (header.find("grad_out") != nullptr) {
     const auto& grad_out = numbers(header, "grad_out").shape;
-    if (grad_out != q) {
-      refuse("grad_out has shape ", shape_text(grad_out), ", q has ", shape_text(q), ": they must be equal");
+    check_equal("grad_out", grad_out, "q", q, {0, 1, 2});
+    check_equal("grad_out", grad_out, "v", v, {3});
+  }
+  if (const Entry* const sinks = header.find("sinks")) {
+    check_type(*sinks);
+    if (sinks->shape != std::vector{q[2]}) {
+      refuse("sinks has shape ", shape_text(sinks->shape), ", needed is [heads] = ", shape_text({q[2]}));
     }
   }
+}
+
+/// A length for each batch entry. \throws safetensors::refusal
+inline std::shared_ptr<const Lengths> read_lengths(const safetensors::Input& in) {
+  const Entry* const tensor = in.header().find("lengths");
+  if (tensor == nullptr) return nullptr;
+  const auto& k = numbers(in.header(), "k").shape;
+  if (tensor->dtype != safetensors::I32) refuse("lengths is ", tensor->dtype.name, ", needed is I32");
+  if (tensor->shape != std::vector{k[0]}) {
+    refuse("lengths has shape ", shape_text(tensor->shape), ", needed is [batch] = ", shape_text({k[0]}));
+  }
+  std::vector<std::int32_t> numbers_read(static_cast<std::size_t>(k[0]));
+  if (k[0] > 0) std::memcpy(numbers_read.data(), in.bytes(*tensor).data(), in.bytes(*tensor).size());
+  for (std::size_t b = 0; b < numbers_read.size(); ++b) {
+    if (numbers_read[b] < 0 || numbers_read[b] > k[1]) {
+      refuse("lengths, batch entry ", b, ": ", numbers_read[b], ", it must be from 0 to the ", k[1], " keys there are");
+    }
+  }
+  return std::make_shared<const Lengths>(std::vector<std::int64_t>(numbers_read.begin(), numbers_read.end()));
 }
 
 /// The documents of every batch entry, from one id per token. \throws safetensors::refusal  where ids fall
@@ -134,7 +172,7 @@ inline std::vector<std::int64_t> numbers_of(const std::string& mask, std::size_t
   return result;
 }
 
-inline void join(Request& request, const std::string& mask) {
+inline void join(Request& request, const safetensors::Header& header, const std::string& mask) {
   const std::string kind = mask.substr(0, mask.find(':'));
   if (mask == "full") {
     request.mask &= rondo::full{};
@@ -142,7 +180,15 @@ inline void join(Request& request, const std::string& mask) {
     request.mask &= rondo::causal{};
   } else if (mask == "document") {
     if (!request.documents) refuse("--mask document needs the tensor segment_ids in the file");
+    const auto& q = numbers(header, "q").shape;
+    const auto& k = numbers(header, "k").shape;
+    if (q[1] != k[1]) {
+      refuse("--mask document needs as many keys as queries: q has shape ", shape_text(q), ", k has ", shape_text(k));
+    }
     request.mask &= request.documents->mask();
+  } else if (mask == "padding") {
+    if (!request.lengths) refuse("--mask padding needs the tensor lengths in the file");
+    request.mask &= request.lengths->mask();
   } else if (kind == "window") {
     const auto sides = numbers_of(mask, 2, "window:L,R");
     request.mask &= rondo::window{.left = sides[0], .right = sides[1]};
@@ -153,7 +199,7 @@ inline void join(Request& request, const std::string& mask) {
     if (length < 1) refuse("--mask ", mask, ": the length is ", length, ", it must be at least 1");
     request.mask &= rondo::chunked{length};
   } else {
-    refuse("--mask ", mask, " is not known: full, causal, window:L,R, prefix:P, chunked:C and document are");
+    refuse("--mask ", mask, " is not known: full, causal, window:L,R, prefix:P, chunked:C, document and padding are");
   }
 }
 
@@ -169,20 +215,29 @@ inline Request make_request(const Options& options, const safetensors::Input& in
   request.shape = rondo::Shape{.batch = small("batch", q[0]),
                                .heads = small("heads", q[2]),
                                .kv_heads = small("heads of k and v", k[2]),
-                               .head_dim = small("head_dim", q[3])};
-  if (k[2] == 0) refuse("k has shape ", shape_text(k), ": it must have at least 1 head");
+                               .head_dim = small("head_dim", q[3]),
+                               .value_dim = small("head_dim of v", numbers(in.header(), "v").shape[3])};
   request.shape = request.shape.checked();
   request.reproducible = options.reproducible;
   request.chunk = options.chunk.value_or(options.reproducible ? 512 : 4096);
-  request.sharding = chosen_sharding::named(options.sharding, q[1], options.reproducible ? request.chunk : 1);
+  const std::int64_t granule = options.reproducible ? request.chunk : 1;
+  request.sharding = {chosen_sharding::named(options.sharding, q[1], granule),
+                      chosen_sharding::named(options.sharding, k[1], granule)};
   request.dtype = compute_type(options, in.header());
   request.documents = read_documents(in);
-  for (const std::string& mask : options.masks) join(request, mask);
+  request.lengths = read_lengths(in);
+  for (const std::string& mask : options.masks) join(request, in.header(), mask);
   request.score = {.cap = options.softcap.value_or(0), .heads = options.alibi ? request.shape.heads : 0};
   request.dropout = {.probability = options.dropout.value_or(0),
                      .seed = static_cast<std::uint64_t>(options.seed.value_or(0))};
   request.scale = options.scale.value_or(1 / std::sqrt(static_cast<double>(q[3])));
   request.backward = in.header().find("grad_out") != nullptr;
+  request.sinks = in.header().find("sinks") != nullptr;
+  if (request.sinks && request.backward && request.reproducible) {
+    refuse(
+        "--reproducible: the gradient of sinks is a sum over ranks, whose bits depend on their number; the file must "
+        "not have both sinks and grad_out");
+  }
   return request;
 }
 

@@ -1,5 +1,5 @@
-// Every pair of attend's options, generated: each run either gives what the formulas give or is refused with a reason that
-// is written here. A new option that is not in the list below is noticed.
+// Every pair of attend's options, and of what a file may hold, generated: each run either gives what the formulas give or is
+// refused with a reason that is written here. A new option that is not in the list below is noticed.
 #include "attend_program.hpp"
 
 #include <support/generators.hpp>
@@ -24,7 +24,9 @@ namespace {
 
 using namespace rondo::test;
 
-constexpr Extents extents{.batch = 2, .heads = 6, .kv_heads = 2, .head_dim = 5, .tokens = 29};
+/// Inputs of the longest sequence and the widest values that a file may have; files have parts of them.
+constexpr Extents extents{.batch = 2, .heads = 6, .kv_heads = 2, .head_dim = 5, .tokens = 43, .value_dim = 9};
+constexpr std::int64_t queries = 29;
 
 /// Documents of uneven lengths, others in each batch entry.
 std::int32_t segment(int batch, std::int64_t token) {
@@ -42,7 +44,14 @@ struct Expected {
   bool alibi = false;
   rondo::dropout dropout;
   std::string dtype = "f32";
+  std::int64_t keys = queries;
+  int value_dim = 5;
+  bool sinks = false;
 };
+
+/// Learned logits of the heads, and the lengths of the batch's sequences.
+constexpr float sinks[] = {0.5f, -1.25f, 3, 0, -0.5f, 1.5f};
+constexpr std::int32_t lengths[] = {12, 0};
 
 struct ExpectedScore {
   const Expected& expected;
@@ -63,11 +72,17 @@ struct ExpectedScore {
 };
 
 struct ExpectedExtras : NoExtras {
-  explicit ExpectedExtras(const rondo::dropout& given) : dropout(given) {}
+  ExpectedExtras(const Expected& expected, double* sink_sums)
+      : dropout(expected.dropout), has_sinks(expected.sinks), sums(sink_sums) {}
+  static constexpr bool has_sink = true;
+  double sink(int h) const { return has_sinks ? sinks[h] : -std::numeric_limits<double>::infinity(); }
+  void note_sink(int h, double gradient) const { sums[h] += gradient; }
   double weight(int b, int h, std::int64_t i, std::int64_t j) const {
     return dropout.keeps(b, h, i, j) ? 1 / (1 - dropout.probability) : 0;
   }
   rondo::dropout dropout;
+  bool has_sinks;
+  double* sums;  ///< of the sinks' gradients, [heads]
 };
 
 /// One way to give an option, and what it changes, or why it is refused.
@@ -85,6 +100,8 @@ Choice mask(const std::string& text, const Allows& allows) {
 Choice without_effect(const std::vector<std::string>& words) {
   return {words.front(), words, [](Expected&) {}};
 }
+/// Another file.
+Choice file(const std::string& what, const std::function<void(Expected&)>& effect) { return {what, {}, effect}; }
 Choice dtype(const std::string& text) {
   return {"--dtype", {"--dtype", text}, [text](Expected& e) { e.dtype = text; }};
 }
@@ -99,6 +116,12 @@ std::vector<Choice> all_choices() {
       mask("prefix:7", [](int, I i, I j) { return j <= i || j < 7; }),
       mask("chunked:10", [](int, I i, I j) { return i / 10 == j / 10; }),
       mask("document", [](int b, I i, I j) { return segment(b, i) == segment(b, j); }),
+      mask("padding", [](int b, I, I j) { return j < lengths[b]; }),
+      file("fewer keys", [](Expected& e) { e.keys = 13; }),
+      file("more keys", [](Expected& e) { e.keys = 43; }),
+      file("wide values", [](Expected& e) { e.value_dim = 9; }),
+      file("narrow values", [](Expected& e) { e.value_dim = 1; }),
+      file("sinks", [](Expected& e) { e.sinks = true; }),
       {"--scale", {"--scale", "-0.7"}, [](Expected& e) { e.scale = -0.7; }},
       {"--softcap", {"--softcap", "0.9"}, [](Expected& e) { e.cap = 0.9; }},
       {"--alibi", {"--alibi"}, [](Expected& e) { e.alibi = true; }},
@@ -134,9 +157,25 @@ bool given_twice(const Choice& a, const Choice& b) {
   });
 }
 
+/// Why a pair is refused; empty: it is not.
+std::string refusal_of(const Choice& a, const Choice& b) {
+  const auto are = [&](const std::string& one, const std::string& other) {
+    return a.option == one && (b.option == other || (!b.words.empty() && b.words.back() == other));
+  };
+  if (given_twice(a, b)) return "At Most 1 required but received 2";
+  for (const char* keys : {"fewer keys", "more keys"}) {
+    if (a.words.size() == 2 && a.words[1] == "document" && b.option == keys) {
+      return "--mask document needs as many keys as queries: q has shape [2, 29, 6, 5], k has [2, ";
+    }
+  }
+  if (are("sinks", "--reproducible")) return "--reproducible: the gradient of sinks is a sum over ranks";
+  if (are("--dropout", "--seed") && b.option == "--seed") return "";
+  return a.refusal.empty() ? b.refusal : a.refusal;
+}
+
 class Pairs {
  public:
-  Pairs() : inputs_(random_inputs<float>(extents)), place_(tensors()) {}
+  Pairs() : inputs_(random_inputs<float>(extents)), place_(tensors({})) {}
 
   /// What the run writes is what the formulas give for these choices.
   void check(const std::vector<Choice>& choices) const {
@@ -148,7 +187,9 @@ class Pairs {
     }
     std::string line;
     for (const std::string& word : words) line += " " + word;
+    for (const Choice& choice : choices) line += choice.words.empty() ? ", " + choice.option : "";
     INFO("attend" << line);
+    write_tensors(place_.file("in.safetensors"), tensors(expected));
     const ProcessResult result = place_.run(words);
     INFO(result.output);
     REQUIRE(result.status == 0);
@@ -160,6 +201,10 @@ class Pairs {
   void check_refused(const Choice& a, const Choice& b, const std::string& reason) const {
     std::vector<std::string> words = a.words;
     words.insert(words.end(), b.words.begin(), b.words.end());
+    Expected expected;
+    a.effect(expected);
+    b.effect(expected);
+    write_tensors(place_.file("in.safetensors"), tensors(expected));
     const ProcessResult result = place_.run(words);
     INFO(a.option << " " << b.option << ": " << result.output);
     CHECK(result.status > 0);
@@ -170,19 +215,57 @@ class Pairs {
   const AttendWorkplace& place() const { return place_; }
 
  private:
-  std::vector<FileTensor> tensors() const {
-    std::vector<FileTensor> tensors = file_tensors(inputs_, safetensors::F32);
+  /// The first tokens and elements of a tensor, [batch, tokens, heads, width].
+  template <class T>
+  static std::vector<T> part(const Whole<T>& whole, std::int64_t tokens, int width) {
+    std::vector<T> values;
+    for (int b = 0; b < extents.batch; ++b) {
+      for (std::int64_t i = 0; i < tokens; ++i) {
+        for (int h = 0; h < whole.heads(); ++h) {
+          for (int d = 0; d < width; ++d) values.push_back(whole(b, i, h, d));
+        }
+      }
+    }
+    return values;
+  }
+  template <class T>
+  static Whole<T> narrowed(const Whole<T>& whole, int width) {
+    Whole<T> result(extents.batch, whole.tokens(), whole.heads(), width);
+    result.values() = part(whole, whole.tokens(), width);
+    return result;
+  }
+
+  /// What the file of a run holds.
+  std::vector<FileTensor> tensors(const Expected& expected) const {
+    const auto tensor = [](const char* name, const Whole<float>& whole, std::int64_t tokens, int width) {
+      return file_tensor(name, safetensors::F32, {extents.batch, tokens, whole.heads(), width},
+                         part(whole, tokens, width));
+    };
     std::vector<std::int32_t> ids;
     for (int b = 0; b < extents.batch; ++b) {
-      for (std::int64_t i = 0; i < extents.tokens; ++i) ids.push_back(segment(b, i));
+      for (std::int64_t i = 0; i < queries; ++i) ids.push_back(segment(b, i));
     }
-    tensors.push_back(file_tensor("segment_ids", safetensors::I32, {extents.batch, extents.tokens}, ids));
+    std::vector<FileTensor> tensors{tensor("q", inputs_.q, queries, extents.head_dim),
+                                    tensor("k", inputs_.k, expected.keys, extents.head_dim),
+                                    tensor("v", inputs_.v, expected.keys, expected.value_dim),
+                                    tensor("grad_out", inputs_.grad_out, queries, expected.value_dim),
+                                    file_tensor("segment_ids", safetensors::I32, {extents.batch, queries}, ids),
+                                    file_tensor("lengths", safetensors::I32, {extents.batch},
+                                                std::vector<std::int32_t>(std::begin(lengths), std::end(lengths)))};
+    if (expected.sinks) {
+      tensors.push_back(file_tensor("sinks", safetensors::F32, {extents.heads},
+                                    std::vector<float>(std::begin(sinks), std::end(sinks))));
+    }
     return tensors;
   }
 
   /// The inputs as the run sees them: rounded to its type.
-  Inputs<double> rounded(const std::string& dtype) const {
+  Inputs<double> rounded(const Expected& expected) const {
+    const std::string& dtype = expected.dtype;
     Inputs<double> inputs = converted<double>(inputs_);
+    inputs.extents.value_dim = expected.value_dim;
+    inputs.v = narrowed(inputs.v, expected.value_dim);
+    inputs.grad_out = narrowed(inputs.grad_out, expected.value_dim);
     for (Whole<double>* tensor : {&inputs.q, &inputs.k, &inputs.v, &inputs.grad_out}) {
       for (double& x : tensor->values()) {
         if (dtype == "bf16") x = static_cast<float>(rondo::bfloat16(static_cast<float>(x)));
@@ -194,30 +277,39 @@ class Pairs {
 
   void compare(const Expected& expected) const {
     const auto allows = [&](int b, int, std::int64_t i, std::int64_t j) {
-      return std::all_of(expected.masks.begin(), expected.masks.end(), [&](const auto& mask) { return mask(b, i, j); });
+      return i < queries && j < expected.keys &&
+             std::all_of(expected.masks.begin(), expected.masks.end(), [&](const auto& mask) { return mask(b, i, j); });
     };
-    const Results<double> right = plain_attention<double>(rounded(expected.dtype), allows, expected.scale,
-                                                          ExpectedScore{expected}, ExpectedExtras{expected.dropout});
+    std::vector<double> sink_gradients(extents.heads);
+    const Results<double> right =
+        plain_attention<double>(rounded(expected), allows, expected.scale, ExpectedScore{expected},
+                                ExpectedExtras{expected, sink_gradients.data()});
     const safetensors::Input out(place_.file("out.safetensors"));
     const std::map<std::string, double> rounding{
         {"f64", 0x1p-53}, {"f32", 0x1p-24}, {"bf16", 0x1p-9}, {"f16", 0x1p-12}};
     const double unit = rounding.at(expected.dtype);
+    const auto check_values = [&](const std::string& name, const std::vector<double>& wanted, double rounds_to) {
+      const std::vector<double> given = read_numbers(out, name);
+      REQUIRE(given.size() == wanted.size());
+      double largest = 0;
+      for (const double x : wanted) largest = std::max(largest, std::isfinite(x) ? std::abs(x) : 0);
+      const double allowed = rounds_to * 40 * (1 + largest);
+      for (std::size_t at = 0; at < wanted.size(); ++at) {
+        const bool same = wanted[at] == given[at] || std::abs(wanted[at] - given[at]) <= allowed;
+        if (!same) FAIL_CHECK(name << ", element " << at << ": " << given[at] << ", needed is " << wanted[at]);
+        if (!same) break;
+      }
+    };
     for_each_result(
         [&](const std::string& name, const Whole<double>& tensor) {
-          std::vector<double> wanted = tensor.values();
-          if (name == "lse") wanted = by_heads(tensor);
-          const std::vector<double> given = read_numbers(out, name);
-          REQUIRE(given.size() == wanted.size());
-          double largest = 0;
-          for (const double x : wanted) largest = std::max(largest, std::isfinite(x) ? std::abs(x) : 0);
-          const double allowed = (name == "lse" ? std::min(unit, 0x1p-24) : unit) * 40 * (1 + largest);
-          for (std::size_t at = 0; at < wanted.size(); ++at) {
-            const bool same = wanted[at] == given[at] || std::abs(wanted[at] - given[at]) <= allowed;
-            if (!same) FAIL_CHECK(name << ", element " << at << ": " << given[at] << ", needed is " << wanted[at]);
-            if (!same) break;
-          }
+          if (name == "lse") return check_values(name, by_heads(tensor), std::min(unit, 0x1p-24));
+          const bool of_keys = name == "grad_k" || name == "grad_v";
+          check_values(name, part(tensor, of_keys ? expected.keys : queries, tensor.width()), unit);
         },
         right);
+    CHECK((out.header().find("grad_sinks") != nullptr) == expected.sinks);
+    // From outputs that were rounded.
+    if (expected.sinks) check_values("grad_sinks", sink_gradients, unit);
   }
 
   /// lse as files have it, [batch, heads, sequence].
@@ -225,7 +317,7 @@ class Pairs {
     std::vector<double> values;
     for (int b = 0; b < extents.batch; ++b) {
       for (int h = 0; h < extents.heads; ++h) {
-        for (std::int64_t i = 0; i < extents.tokens; ++i) values.push_back(lse(b, i, h, 0));
+        for (std::int64_t i = 0; i < queries; ++i) values.push_back(lse(b, i, h, 0));
       }
     }
     return values;
@@ -242,11 +334,9 @@ TEST_CASE("every pair of options gives what the formulas give, on one rank and o
   const std::vector<Choice> choices = all_choices();
   for (std::size_t a = 0; a < choices.size(); ++a) {
     for (std::size_t b = a; b < choices.size(); ++b) {
-      const bool twice = given_twice(choices[a], choices[b]);
-      const bool whole = choices[a].words.front() == "--dropout" && choices[b].words.front() == "--seed";
-      if (twice || (!whole && !(choices[a].refusal + choices[b].refusal).empty())) {
-        const std::string reason = choices[a].refusal.empty() ? choices[b].refusal : choices[a].refusal;
-        pairs.check_refused(choices[a], choices[b], twice ? "At Most 1 required but received 2" : reason);
+      const std::string refusal = refusal_of(choices[a], choices[b]);
+      if (!refusal.empty()) {
+        pairs.check_refused(choices[a], choices[b], refusal);
         continue;
       }
       pairs.check({choices[a], choices[b]});

@@ -88,8 +88,11 @@ std::vector<FileTensor> file_tensors(const Inputs<T>& in, const safetensors::Dty
   const Extents& e = in.extents;
   const std::vector<std::int64_t> queries{e.batch, e.tokens, e.heads, e.head_dim};
   const std::vector<std::int64_t> keys{e.batch, e.tokens, e.kv_heads, e.head_dim};
+  const std::vector<std::int64_t> values{e.batch, e.tokens, e.kv_heads, e.value_width()};
+  const std::vector<std::int64_t> outputs{e.batch, e.tokens, e.heads, e.value_width()};
   return {file_tensor("q", dtype, queries, in.q.values()), file_tensor("k", dtype, keys, in.k.values()),
-          file_tensor("v", dtype, keys, in.v.values()), file_tensor("grad_out", dtype, queries, in.grad_out.values())};
+          file_tensor("v", dtype, values, in.v.values()),
+          file_tensor("grad_out", dtype, outputs, in.grad_out.values())};
 }
 
 }  // namespace rondo::test

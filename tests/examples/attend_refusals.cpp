@@ -107,11 +107,17 @@ TEST_CASE("tensors that are missing or do not fit are refused with their shapes"
                      "q has shape [7, 4, 3], needed is [batch, sequence, heads, head_dim]");
   check_refused_with(zeros("q", safetensors::I32, {2, 7, 4, 3}), {}, "q is I32, needed is F64, F32, BF16 or F16");
   check_refused_with(zeros("k", F32, {2, 7, 1, 3}), {},
-                     "k has shape [2, 7, 1, 3], v has [2, 7, 2, 3]: they must be equal");
+                     "k has shape [2, 7, 1, 3], v has [2, 7, 2, 3]: heads must be equal");
+  check_refused_with(zeros("v", F32, {2, 6, 2, 3}), {},
+                     "k has shape [2, 7, 2, 3], v has [2, 6, 2, 3]: sequence must be equal");
+  check_refused_with(zeros("v", F32, {2, 7, 2, 0}), {}, "v has shape [2, 7, 2, 0]: its head_dim must be at least 1");
+  check_refused_with(zeros("v", F32, {2, 7, 2, 4}), {},
+                     "grad_out has shape [2, 7, 4, 3], v has [2, 7, 2, 4]: head_dim must be equal");
   check_refused_with(zeros("q", F32, {1, 7, 4, 3}), {},
                      "q has shape [1, 7, 4, 3], k has [2, 7, 2, 3]: batch must be equal");
   check_refused_with(zeros("q", F32, {2, 7, 4, 5}), {}, "k has [2, 7, 2, 3]: head_dim must be equal");
-  check_refused_with(zeros("grad_out", F32, {2, 7, 2, 3}), {}, "grad_out has shape [2, 7, 2, 3], q has [2, 7, 4, 3]");
+  check_refused_with(zeros("grad_out", F32, {2, 7, 2, 3}), {},
+                     "grad_out has shape [2, 7, 2, 3], q has [2, 7, 4, 3]: heads must be equal");
   check_refused_with(zeros("k", safetensors::BF16, {2, 7, 2, 3}), {},
                      "q is F32, k is BF16: say with --dtype what to compute in");
 
@@ -139,6 +145,29 @@ TEST_CASE("segment_ids that are missing, misshapen or fall are refused") {
     check_refused_with(file_tensor("segment_ids", safetensors::I32, {2, 7}, falling), options,
                        "segment_ids, batch entry 1: document ids: token 6 has 3, the one before 4");
   }
+}
+
+TEST_CASE("lengths and sinks that are missing or do not fit are refused") {
+  const Words padding{"--mask", "padding"};
+  check_refused(AttendWorkplace(sound()), padding, "--mask padding needs the tensor lengths in the file");
+  const auto with = [](const FileTensor& tensor) {
+    std::vector<FileTensor> tensors = sound();
+    tensors.push_back(tensor);
+    return AttendWorkplace(tensors);
+  };
+  const auto lengths = [](const Shape& shape, const std::vector<std::int32_t>& values) {
+    return file_tensor("lengths", safetensors::I32, shape, values);
+  };
+  REQUIRE(with(lengths({2}, {7, 0})).run(padding).status == 0);
+  for (const Words& options : {padding, Words{}}) {
+    check_refused(with(zeros("lengths", safetensors::F32, {2})), options, "lengths is F32, needed is I32");
+    check_refused(with(lengths({3}, {1, 2, 3})), options, "lengths has shape [3], needed is [batch] = [2]");
+    check_refused(with(lengths({2}, {1, 8})), options,
+                  "lengths, batch entry 1: 8, it must be from 0 to the 7 keys there are");
+    check_refused(with(lengths({2}, {-1, 3})), options, "lengths, batch entry 0: -1, it must be from 0");
+  }
+  check_refused(with(zeros("sinks", safetensors::F32, {2})), {}, "sinks has shape [2], needed is [heads] = [4]");
+  check_refused(with(zeros("sinks", safetensors::I32, {4})), {}, "sinks is I32, needed is F64, F32, BF16 or F16");
 }
 
 TEST_CASE("files that cannot be read or written are refused, and no output is left behind") {
