@@ -1,22 +1,27 @@
-// What the ring costs: N ranks of one thread each against one rank with N threads, on the same work. Striped, causal.
-// Arguments: tokens in all, ranks, threads per rank.
+// What the ring costs: N ranks of one thread each against one rank with N threads, on the same work; and what a sharding
+// costs against another. Causal. Arguments: tokens in all, ranks, threads per rank, sharding (0 contiguous, 1 striped,
+// 2 zigzag).
 #include <support/report.hpp>
 #include <support/tensors.hpp>
 #include <support/timed.hpp>
 
 #include <rondo/rondo.hpp>
 
+#include <tests/support/any_sharding.hpp>
+
 namespace {
 
 void ring(benchmark::State& state, bool backward) {
   const std::int64_t total = state.range(0);
-  const int heads = 4, dim = 64, calls = 3;
+  const int heads = 4, dim = 64;
+  const int calls = total < 8192 ? 20 : 3;
   const int ranks = static_cast<int>(state.range(1)), threads = static_cast<int>(state.range(2));
+  const rondo::test::any_sharding sharding{total, static_cast<rondo::test::Layout>(state.range(3))};
   double wait_share = 0, mebibytes = 0;
   for (auto _ : state) {
     double seconds = 0;
     rondo::in_process_group(ranks, {.threads_per_rank = threads}).run([&](auto& comm) {
-      rondo::RingAttention attention{comm, rondo::Shape{.heads = heads, .head_dim = dim}, rondo::striped{total}};
+      rondo::RingAttention attention{comm, rondo::Shape{.heads = heads, .head_dim = dim}, sharding};
       const std::int64_t tokens = attention.tokens();
       const auto seed = static_cast<std::uint32_t>(10 * comm.rank());
       const auto q = bench::random_tensor<float>(tokens, heads, dim, seed);
@@ -58,9 +63,14 @@ void forward(benchmark::State& state) { ring(state, false); }
 void backward(benchmark::State& state) { ring(state, true); }
 
 void shapes(benchmark::internal::Benchmark* benchmark) {
-  benchmark->ArgNames({"tokens", "ranks", "threads"})->UseManualTime()->Unit(benchmark::kMillisecond);
+  benchmark->ArgNames({"tokens", "ranks", "threads", "sharding"})->UseManualTime()->Unit(benchmark::kMillisecond);
   for (const std::int64_t tokens : {8192, 16384}) {
-    benchmark->Args({tokens, 1, 1})->Args({tokens, 1, 2})->Args({tokens, 2, 1})->Args({tokens, 4, 1});
+    benchmark->Args({tokens, 1, 1, 1})->Args({tokens, 1, 2, 1})->Args({tokens, 2, 1, 1})->Args({tokens, 4, 1, 1});
+  }
+  for (const std::int64_t tokens : {1024, 2048, 4096, 16384}) {
+    for (const std::int64_t sharding : {0, 1, 2}) {
+      if (tokens < 8192 || sharding != 1) benchmark->Args({tokens, 2, 1, sharding});
+    }
   }
 }
 
