@@ -83,7 +83,8 @@ TEST_CASE(
           check("full", full{}, c);
           check("causal", causal{}, c);
           check("a window", window{20, 5}, c);
-          check("narrow values", causal{}, {queries, keys, ranks, of_queries, of_keys, chunk, 6});
+          if (queries > 2 && keys > 2)
+            check("narrow values", causal{}, {queries, keys, ranks, of_queries, of_keys, chunk, 6});
         }
       }
     }
