@@ -32,9 +32,10 @@ inline constexpr bool has_tensor_cores<Kokkos::Cuda> = true;
 
 /// Blockwise attention with mma.sync (m16n8k16, sums in float) inside a Kokkos TeamPolicy, on the instance that it is given.
 ///
-/// A head_dim up to 128 is computed with the next multiple of 64; larger ones are portable_kernel's, whose wire this one
-/// shares. So are the parameters of learned scores. Probabilities and the gradients of scores are rounded to T before they
-/// are multiplied: in float16 the latter have to stay below 65504, which a scaled loss has to see to.
+/// A head_dim up to 128 is computed with the next multiple of 64; larger ones, and values of another one, are
+/// portable_kernel's, whose wire this one shares. So are the parameters of learned scores. Probabilities and the gradients
+/// of scores are rounded to T before they are multiplied: in float16 the latter have to stay below 65504, which a scaled
+/// loss has to see to.
 /// \tparam T     bfloat16 or float16; sums, and the state from hop to hop, are float
 /// \tparam Play  who plays the warps: on_device. The tests have a host do it
 template <mma::Element T, class Exec = Kokkos::DefaultExecutionSpace, class Play = mma::on_device>
@@ -71,7 +72,7 @@ class mma_kernel {
       return launch("rondo::fold", exec, blocks * shape.batch * shape.heads,
                     Fold{problem, shape, q, queries, wire_of(wire, shape, keys), keys, state, phase.first});
     };
-    if (!for_head_dim(shape.head_dim, with)) {
+    if (!for_head_dim(shape, with)) {
       portable_.fold(exec, problem, shape, q, queries, wire, keys, state, phase);
     }
   }
@@ -111,7 +112,7 @@ class mma_kernel {
                     ForKeys{input, grad_k, grad_v});
     };
     const bool learned = LearnedScore<typename P::score_type> && parameter_sums != nullptr;
-    if (learned || !for_head_dim(shape.head_dim, with)) {
+    if (learned || !for_head_dim(shape, with)) {
       portable_.fold_gradient(exec, problem, shape, q, grad_out, lse, delta, queries, wire, keys, grad_q, grad_k,
                               grad_v, parameter_sums);
     }
@@ -120,14 +121,15 @@ class mma_kernel {
  private:
   /// Calls f(padded head_dim); false where there is none or f says so.
   template <class F>
-  static bool for_head_dim(int head_dim, const F& f) {
-    if (head_dim <= 64) return f(std::integral_constant<int, 64>{});
-    if (head_dim <= 128) return f(std::integral_constant<int, 128>{});
+  static bool for_head_dim(const Shape& shape, const F& f) {
+    if (shape.value_dim != shape.head_dim) return false;
+    if (shape.head_dim <= 64) return f(std::integral_constant<int, 64>{});
+    if (shape.head_dim <= 128) return f(std::integral_constant<int, 128>{});
     return false;
   }
 
   static portable::Wire<T> wire_of(const WireView<memory_space>& wire, const Shape& shape, const Run& keys) {
-    return {wire.data(), shape.kv_heads, shape.head_dim, keys.count, shape.batch};
+    return {wire.data(), shape.kv_heads, shape.head_dim, shape.value_dim, keys.count, shape.batch};
   }
 
   /// Runs the functor on a league of teams; false if the device has not the shared memory for it.

@@ -41,7 +41,7 @@ KOKKOS_FUNCTION auto rows_of(const Tensor& x, int b, std::int64_t row, int head)
 /// The rows of a piece's keys or values in its wire, from `begin` on.
 template <class T>
 KOKKOS_FUNCTION SourceRows<T> rows_of_wire(const portable::WireRows<T>& rows, std::int64_t begin) {
-  return {rows.data + begin * rows.head_dim, rows.head_dim, 1, rows.head_dim};
+  return {rows.data + begin * rows.width, rows.width, 1, rows.width};
 }
 
 /// Starts to bring `count` rows into a tile of Rows rows of Dim elements; the rest of the tile becomes 0.
