@@ -375,7 +375,11 @@ class Hub {
   static void copy(const Exec& exec, const Bytes& target, const Bytes& source) {
     if (source.size() == 0) return;
     if constexpr (Kokkos::SpaceAccessibility<Kokkos::HostSpace, MemorySpace>::accessible) {
-      std::memcpy(target.data(), source.data(), source.size());
+      // In slices that stay in the cache: at 16 MiB memcpy goes around it, at a third of the speed.
+      constexpr std::size_t slice = std::size_t{1} << 20;
+      for (std::size_t begin = 0; begin < source.size(); begin += slice) {
+        std::memcpy(target.data() + begin, source.data() + begin, std::min(slice, source.size() - begin));
+      }
     } else {
       Kokkos::deep_copy(exec, target, source);
       exec.fence("rondo::copy");

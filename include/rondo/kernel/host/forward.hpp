@@ -95,11 +95,11 @@ class ForwardBlock {
     [[maybe_unused]] const TileUnit<Operand> unit;
     load(q, state, row, first);
     find_ranges(scores_, queries_, keys_, rows_, ranges_);
-    for (std::int64_t key = 0; key < keys_.count; key += key_block) {
-      const auto count = static_cast<int>(std::min<std::int64_t>(key_block, layout_.padded_tokens() - key));
-      const Coverage coverage =
-          block_.coverage(0, queries_.count, key, std::min<std::int64_t>(count, keys_.count - key));
-      if (coverage != Coverage::none) fold_keys(key, count, coverage);
+    Block next = block_at(0);
+    while (next.key < keys_.count) {
+      const Block block = next;
+      next = block_at(block.key + key_block);
+      if (block.coverage != Coverage::none) fold_keys(block, next);
     }
     store(state, row);
   }
@@ -122,40 +122,63 @@ class ForwardBlock {
     alignas(64) A of[group_lanes];
   };
 
-  void fold_keys(std::int64_t key, int count, Coverage coverage) {
-    if constexpr (widened) widen(key, count);
+  /// Keys from `key` on, whole panels of them.
+  struct Block {
+    std::int64_t key;
+    int count;
+    Coverage coverage;
+  };
+
+  Block block_at(std::int64_t key) const {
+    const std::int64_t count = std::min<std::int64_t>(key_block, layout_.padded_tokens() - key);
+    const std::int64_t real = std::min<std::int64_t>(count, keys_.count - key);
+    return {key, static_cast<int>(count), real > 0 ? block_.coverage(0, queries_.count, key, real) : Coverage::none};
+  }
+
+  /// Tokens of the next block, for a group of rows to ask for a little at a time.
+  struct Ahead {
+    std::int64_t token;
+    std::int64_t count;
+  };
+
+  void fold_keys(const Block& block, const Block& next) {
+    const std::int64_t key = block.key;
+    if constexpr (widened) widen(key, block.count);
     const int groups = (static_cast<int>(queries_.count) + tile_rows - 1) / tile_rows;
-    const int share = (key_block + groups - 1) / groups;  // of the next block, for each group to ask for
+    const int wanted = next.coverage == Coverage::none ? 0 : next.count;
     for (int group = 0; group < groups; ++group) {
       const int row = group * tile_rows;
-      fetch(key + key_block + group * share, share);
+      const int from = wanted * group / groups;
+      const Ahead ahead{next.key + from, wanted * (group + 1) / groups - from};
       Largest largest;
-      const Columns seen = score(row, key, count, coverage, largest);
+      const Columns seen = score(row, key, block.count, block.coverage, ahead, largest);
       if (seen.begin == seen.end) continue;
       const Factors factors = move_maxima(m_ + group * group_lanes, largest);
       exponentiate(group, seen, factors);
       if constexpr (Scores::drops) drop(row, key, seen);
-      accumulate(row, key, seen, factors);
+      accumulate(row, key, seen, ahead, factors);
     }
   }
 
-  /// Asks for `count` tokens' keys and values, which a later block finds in the second-level cache.
-  [[gnu::always_inline]] void fetch(std::int64_t token, std::int64_t count) const {
-    count = std::min(count, layout_.padded_tokens() - token);
-    prefetch(k_ + layout_.panel_at(token), count * depth_);
-    for (int d = 0; d < columns_; d += panel<A>) {
-      const int stride = layout_.column_stride(d);
-      prefetch(v_ + layout_.column_tile(d) + token * stride, count * stride);
-    }
+  /// Asks for a panel's share of the keys ahead, which then lie in the second-level cache.
+  [[gnu::always_inline]] void fetch_keys(const Ahead& ahead, int column) const {
+    const std::int64_t elements = ahead.count * depth_;
+    const std::int64_t begin = elements * column / key_block;
+    prefetch(k_ + layout_.panel_at(ahead.token) + begin, elements * (column + panel<A>) / key_block - begin);
+  }
+  /// Likewise for values, in the tile that starts at d.
+  [[gnu::always_inline]] void fetch_values(const Ahead& ahead, int d, int stride) const {
+    prefetch(v_ + layout_.column_tile(d) + ahead.token * stride, ahead.count * stride);
   }
 
   /// Inner products (of score functions: base-2 scores) of one group of rows, and the largest of each row.
-  Columns score(int row, std::int64_t key, int count, Coverage block_coverage, Largest& largest) {
+  Columns score(int row, std::int64_t key, int count, Coverage block_coverage, const Ahead& ahead, Largest& largest) {
     for (Vec<A>& x : largest.of) x = splat(nothing());
     Columns seen{count, 0};
     const bool whole =
         block_coverage == Coverage::all && key + count <= keys_.count && row + tile_rows <= queries_.count;
     for (int column = 0; column < count; column += panel<A>) {
+      fetch_keys(ahead, column);
       const Coverage coverage = whole ? Coverage::all : block_.coverage(row, tile_rows, key + column, panel<A>);
       if (coverage == Coverage::all) {
         score_tile<2, false>(row, key, column, largest);
@@ -250,7 +273,7 @@ class ForwardBlock {
     }
   }
 
-  void accumulate(int row, std::int64_t key, Columns seen, const Factors& factors) {
+  void accumulate(int row, std::int64_t key, Columns seen, const Ahead& ahead, const Factors& factors) {
     if (must_not_touch_masked(row, key, seen)) return accumulate_one_by_one(row, key, seen, factors);
     const int end = last_seen(row, key, seen);
     for_column_tiles<A>(columns_, [&](int column, auto vectors) RONDO_INLINE_LAMBDA {
@@ -259,6 +282,7 @@ class ForwardBlock {
           sums;  // of these keys alone: one sum over all keys would round each term to the digits of the whole
       clear(sums);
       const int stride = layout_.column_stride(column);
+      fetch_values(ahead, column, stride);
       multiply(sums, p_ + seen.begin, key_block, 1, values_at(key, seen.begin, column, stride), stride,
                end - seen.begin);
       unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
