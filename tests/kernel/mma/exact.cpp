@@ -24,6 +24,13 @@ TEST_CASE("on simulated lanes every head_dim and every cut of the sequence is as
   check_simulated<bfloat16>(large, Problem{causal{}}, "causal", {cuts()[0], cuts()[1], cuts()[3]});
 }
 
+TEST_CASE("values of another head_dim are left to the portable kernel, whose wire is the same") {
+  const Extents extents{.batch = 1, .heads = 4, .kv_heads = 2, .head_dim = 20, .tokens = 131, .value_dim = 36};
+  simulated_products = 0;
+  check_cuts(Exactness<bfloat16, Problem<causal>>(extents, Problem{causal{}}), "causal", {cuts()[0], cuts()[1]});
+  CHECK(simulated_products == 0);
+}
+
 TEST_CASE("on simulated lanes a softmax with nearly all weight on one key is as exact as promised") {
   const Extents extents{.batch = 1, .heads = 2, .kv_heads = 1, .head_dim = 64, .tokens = 300};
   check_simulated<bfloat16>(extents, Problem{causal{}}, "peaked", {cuts()[0], cuts()[2]}, Scores::peaked);
