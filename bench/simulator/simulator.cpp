@@ -78,7 +78,7 @@ void sleeping(const std::string& name, int ranks, std::int64_t tokens, std::int6
     rondo::paced paced(comm, link);
     const double factor = comm.rank() == ranks / 2 ? slowest : 1;
     const auto mine = seconds_of(paced, sharding, bench::sleeping_kernel(forward * factor, backward * factor), chunk,
-                                 heads, dim, 2, rondo::Problem{rondo::plan::unskipped<Mask>{mask}});
+                                 heads, dim, 2, rondo::Problem{mask});
     if (comm.rank() == 0) real = mine;
   });
   rondo::plan::RingModel model;
@@ -127,6 +127,10 @@ int main(int argc, char** argv) {
     sleeping("full, messages longer than steps", ranks, c, c / 2, 1.6, 1, rondo::contiguous{total}, rondo::full{});
     sleeping("causal, striped", ranks, c, c / 2, 0.3, 1, rondo::striped{total}, rondo::causal{});
     sleeping("causal, contiguous", ranks, c, c / 2, 0.3, 1, rondo::contiguous{total}, rondo::causal{});
+    sleeping("window of a shard, messages longer", ranks, c, c / 2, 1.6, 1, rondo::contiguous{total},
+             rondo::window{c - 1, 0});
+    sleeping("window both ways, contiguous", ranks, c, c / 2, 0.5, 1, rondo::contiguous{total},
+             rondo::window{c / 2, c / 2});
     sleeping("full, one rank 1.5 times as slow", ranks, c, c / 2, 0.5, 1.5, rondo::contiguous{total}, rondo::full{});
   }
   computing("full", rondo::full{});

@@ -1,15 +1,17 @@
 /// \file
 /// The simulated ring against a discrete-event model that knows nothing of engine or schedule, and against what can be
-/// said beforehand.
+/// said beforehand; its bytes against those of real rings.
+#include "../../bench/simulator/sleeping_kernel.hpp"
 #include "message_of.hpp"
 
 #include <rondo/plan/simulator.hpp>
-#include <rondo/sharding/zigzag.hpp>
+#include <rondo/rondo.hpp>
 
 #include <catch2/catch_approx.hpp>
 #include <catch2/catch_test_macros.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -19,12 +21,30 @@ namespace {
 using Catch::Approx;
 using plan::RingModel;
 
-/// Forward of N ranks, in words: each piece goes once round. In every step a rank sends the piece it has, receives its
-/// neighbour's, computes, and waits for both; the last hop of a piece sends nothing.
+/// How far a piece goes each way, to everybody who needs it ([hop up]) in the fewest hops: up alone if that is as short.
+std::array<int, 2> ways(const std::vector<char>& needed) {
+  const int ranks = static_cast<int>(needed.size());
+  std::array<int, 2> best{ranks, ranks};
+  for (int up = 0; up < ranks; ++up) {
+    for (int down = 0; up + down < ranks; ++down) {
+      bool reaches = true;
+      for (int hop = 1; hop < ranks; ++hop) {
+        reaches = reaches && (!needed[static_cast<std::size_t>(hop)] || hop <= up || ranks - hop <= down);
+      }
+      const int hops = up + down, fewest = best[0] + best[1];
+      if (reaches && (hops < fewest || (hops == fewest && down == 0))) best = {up, down};
+    }
+  }
+  return best;
+}
+
+/// Forward of N ranks, in words: each piece goes as far round as somebody needs it. In every step a rank sends the piece it
+/// has, receives its neighbour's, computes, and waits for both; nothing is sent that nobody further on needs. If any rank's piece
+/// has to go down too, all own pieces are computed with in two halves, one before each way.
 template <class Sharding, class Mask>
 double forward_by_events(const RingModel& model, const Sharding& sharding, const Mask& mask) {
   const int ranks = static_cast<int>(model.links.size());
-  const auto at = [](auto& values, int r) -> auto& { return values[static_cast<std::size_t>(r)]; };
+  const auto at = [&](auto& values, int r) -> auto& { return values[static_cast<std::size_t>((r + ranks) % ranks)]; };
   std::vector<std::vector<std::int64_t>> tokens(static_cast<std::size_t>(ranks));
   for (int r = 0; r < ranks; ++r) {
     for (const Run& run : sharding.runs(r, ranks)) {
@@ -34,11 +54,12 @@ double forward_by_events(const RingModel& model, const Sharding& sharding, const
   const auto held = static_cast<std::int64_t>(tokens[0].size());
   const std::int64_t chunk = std::min(model.chunk, held);
   const std::int64_t pieces = (held + chunk - 1) / chunk;
-  const auto pairs = [&](int r, int owner, std::int64_t piece) {
+  const auto pairs = [&](int r, int owner, std::int64_t piece, std::int64_t from, std::int64_t to) {
     double count = 0;
-    for (const std::int64_t query : at(tokens, r)) {
+    for (std::int64_t query = from; query < to; ++query) {
       for (std::int64_t i = piece * chunk; i < std::min(held, (piece + 1) * chunk); ++i) {
-        count += allows(mask, 0, 0, query, at(tokens, owner)[static_cast<std::size_t>(i)]) ? 1 : 0;
+        count += allows(mask, 0, 0, at(tokens, r)[static_cast<std::size_t>(query)],
+                        at(tokens, owner)[static_cast<std::size_t>(i)]);
       }
     }
     return count;
@@ -46,27 +67,45 @@ double forward_by_events(const RingModel& model, const Sharding& sharding, const
   const auto all = static_cast<std::size_t>(ranks);
   std::vector<double> now(all, 0.0), link_free(all, 0.0);
   for (std::int64_t piece = 0; piece < pieces; ++piece) {
-    for (int hop = 0; hop < ranks; ++hop) {
-      const bool sends = hop + 1 < ranks;
-      const auto width = static_cast<double>(std::min(chunk, held - piece * chunk));
-      std::vector<double> asked = now, arrives(all), next = now;
-      for (int r = 0; r < ranks; ++r) {
-        if (sends) {
-          const double leaves = std::max(at(now, r), at(link_free, r));
-          at(link_free, r) = leaves + at(model.links, r).latency +
-                             width * model.attention.token_bytes(false) / at(model.links, r).bytes_per_second;
-          at(arrives, (r + 1) % ranks) = at(link_free, r);
-        }
-        const double slowness = model.slowness.empty() ? 1 : at(model.slowness, r);
-        at(next, r) += slowness * (model.step_seconds + pairs(r, (r + ranks - hop) % ranks, piece) *
-                                                            model.attention.pair_flops(false) / model.forward_flops);
-      }
-      if (sends) {
+    const auto width = static_cast<double>(std::min(chunk, held - piece * chunk));
+    std::vector<std::array<int, 2>> reach(all);
+    std::array<int, 2> most{0, 0};
+    for (int owner = 0; owner < ranks; ++owner) {
+      std::vector<char> needed(all); for (int hop = 1; hop < ranks; ++hop) at(needed, hop) = pairs(owner + hop, owner, piece, 0, held) > 0;
+      at(reach, owner) = ways(needed);
+      for (const std::size_t way : {0, 1}) most[way] = std::max(most[way], at(reach, owner)[way]);
+    }
+    for (const int way : {1, -1}) {
+      const auto side = static_cast<std::size_t>(way > 0 ? 0 : 1);
+      if (way < 0 && most[1] == 0) continue;
+      for (int hop = 0; hop <= most[side]; ++hop) {
+        std::vector<double> asked = now, arrives(all, 0.0), next = now;
         for (int r = 0; r < ranks; ++r) {
-          at(next, r) = std::max({at(next, r), at(arrives, r), at(link_free, r), at(asked, (r + 1) % ranks)});
+          const int owner = (r - way * hop + ranks) % ranks;
+          if (hop + 1 <= at(reach, owner)[side]) {
+            const plan::Link& link = at(model.links, way > 0 ? r : r - 1);
+            at(link_free, r) = std::max(at(now, r), at(link_free, r)) + link.latency +
+                               width * model.attention.token_bytes(false) / link.bytes_per_second;
+            at(arrives, r + way) = at(link_free, r);
+          }
+          if (hop > at(reach, owner)[side]) continue;
+          const bool halves = hop == 0 && most[1] > 0;
+          const std::int64_t half = (held + 1) / 2;
+          const double count = pairs(r, owner, piece, halves && way < 0 ? half : 0, halves && way > 0 ? half : held);
+          if (count == 0) continue;
+          const double slowness = model.slowness.empty() ? 1 : at(model.slowness, r);
+          at(next, r) += slowness * (model.step_seconds * (halves ? 0.5 : 1) +
+                                     count * model.attention.pair_flops(false) / model.forward_flops);
         }
+        for (int r = 0; r < ranks; ++r) {
+          const int owner = (r - way * hop + ranks) % ranks;
+          if (hop + 1 <= at(reach, owner)[side]) {
+            at(next, r) = std::max({at(next, r), at(link_free, r), at(asked, r + way)});
+          }
+          at(next, r) = std::max(at(next, r), at(arrives, r));
+        }
+        now = next;
       }
-      now = next;
     }
   }
   return *std::max_element(now.begin(), now.end());
@@ -100,11 +139,13 @@ TEST_CASE("forward takes what a model of events says, for every sharding and mas
         const std::int64_t total = 20 * ranks;
         INFO(ranks << " ranks, " << rate << " bytes/s");
         const auto check = [&](const auto& sharding, const auto& mask) {
+          INFO("mask " << std::remove_cvref_t<decltype(mask)>::code);
           CHECK(simulate(model, sharding, mask).forward.seconds ==
                 Approx(forward_by_events(model, sharding, mask)).epsilon(1e-9));
         };
         check(contiguous{total}, causal{});
         check(contiguous{total}, window{15, 3});
+        check(contiguous{total}, window{30, 30});
         check(striped{total}, full{});
         check(striped{total}, causal{});
       }
@@ -156,6 +197,72 @@ TEST_CASE(
   // bfloat16 keys and values, float gradients: 4 and 8 bytes a pair of elements. One hop in five carries only one kind.
   CHECK(time.backward.seconds == Approx(4 * 3 * bytes / 100).epsilon(0.02));
   CHECK(time.forward.wait_seconds + time.forward.compute_seconds == Approx(time.forward.seconds).epsilon(0.01));
+}
+
+TEST_CASE(
+    "under a window of a shard, a slow link takes one hop's time, not N - 1, and backward a way home in addition") {
+  const RingModel model = model_of(8, 100);
+  const double bytes = 20 * 2 * 2 * 16 * 2;
+  const auto time = simulate(model, contiguous{160}, window{20, 0});
+  CHECK(time.forward.seconds == Approx(bytes / 100 + 3 * 1e-4).epsilon(0.01));
+  CHECK(time.backward.seconds == Approx(3 * bytes / 100).epsilon(0.02));
+  CHECK(simulate(model, contiguous{160}, plan::unskipped<window>{window{20, 0}}).forward.seconds ==
+        Approx(7 * time.forward.seconds).epsilon(0.01));
+}
+
+/// Bytes that a real ring sends forward and backward, whose kernel computes nothing.
+template <class Sharding, class Mask>
+std::array<double, 2> bytes_of_ring(const RingModel& model, const Sharding& sharding, const Mask& mask) {
+  const plan::Attention& of = model.attention;
+  const auto head_dim = static_cast<int>(of.head_dim);
+  const int ranks = static_cast<int>(model.links.size());
+  std::vector<std::array<std::int64_t, 2>> sent(static_cast<std::size_t>(ranks));
+  in_process_group<>(ranks).run([&](auto& comm) {
+    RingAttention attention{comm, Shape{.heads = of.heads, .kv_heads = of.kv_heads, .head_dim = head_dim}, sharding,
+                            bench::sleeping_kernel(0, 0), Options{.chunk = model.chunk}};
+    const auto tensor = [&](int heads) {
+      return Kokkos::View<float****, Kokkos::LayoutRight, Kokkos::HostSpace>("x", 1, attention.tokens(), heads,
+                                                                             head_dim);
+    };
+    const auto q = tensor(of.heads), k = tensor(of.kv_heads), v = tensor(of.kv_heads), out = tensor(of.heads);
+    const auto grad = tensor(of.heads), grad_q = tensor(of.heads);
+    const auto grad_k = tensor(of.kv_heads), grad_v = tensor(of.kv_heads);
+    const Kokkos::View<float***, Kokkos::LayoutRight, Kokkos::HostSpace> lse("lse", 1, of.heads, attention.tokens());
+    attention.forward(q, k, v, out, lse, Problem{mask});
+    auto& mine = sent[static_cast<std::size_t>(comm.rank())];
+    mine[0] = attention.statistics().bytes_sent;
+    attention.backward(q, k, v, out, lse, grad, grad_q, grad_k, grad_v, Problem{mask});
+    mine[1] = attention.statistics().bytes_sent - mine[0];
+  });
+  std::array<double, 2> sum{};
+  for (const auto& rank : sent) {
+    for (const std::size_t pass : {0, 1}) sum[pass] += static_cast<double>(rank[pass]);
+  }
+  return sum;
+}
+
+TEST_CASE("a simulated ring sends the bytes of a real one, whatever the mask leaves out") {
+  for (const int ranks : {2, 5, 8}) {
+    RingModel model = model_of(ranks, 1e6);
+    model.attention.type = plan::precision("float");
+    const std::int64_t total = 20 * ranks;
+    const double everything = static_cast<double>(total) * (ranks - 1) * model.attention.token_bytes(false);
+    const auto check = [&](const auto& sharding, const auto& mask, bool skips) {
+      const auto simulated = simulate(model, sharding, mask);
+      const auto real = bytes_of_ring(model, sharding, mask);
+      INFO(ranks << " ranks, " << (skips ? "something" : "nothing") << " is left out");
+      CHECK(simulated.forward.bytes_sent == real[0]);
+      CHECK(simulated.backward.bytes_sent == real[1]);
+      CHECK((simulated.forward.bytes_sent < everything) == skips);
+    };
+    check(contiguous{total}, causal{}, true);
+    check(contiguous{total}, window{15, 3}, true);
+    check(contiguous{total}, window{30, 0}, true);
+    check(zigzag{total}, window{15, 0}, true);
+    check(striped{total}, causal{}, false);
+    const Documents documents{{0, 5, 13, total}};
+    check(contiguous{total}, documents.mask(), true);
+  }
 }
 
 TEST_CASE("one slow rank slows a ring as much as itself, one slow link as much as all") {

@@ -71,11 +71,14 @@ struct Attention {
   double pair_flops(bool backward) const {
     return (backward ? 10.0 : 4.0) * static_cast<double>(batch * heads * head_dim);
   }
-  /// Bytes that travel for one token of a piece: k and v forward, and with them gradients in the sums' type backward.
-  double token_bytes(bool backward) const {
-    const auto width = static_cast<double>(batch * kv_heads * head_dim);
-    return width * (backward ? backward_tensors * type.bytes + 2 * type.sum_bytes : 2 * type.bytes);
-  }
+  /// Bytes of a token of a packed piece: keys and values.
+  double wire_bytes(bool backward) const { return width() * (backward ? backward_tensors : 2) * type.bytes; }
+  /// Bytes of the gradients of a token's keys and values, in the sums' type.
+  double gradient_bytes() const { return width() * 2 * type.sum_bytes; }
+  /// Bytes that travel for one token of a piece.
+  double token_bytes(bool backward) const { return wire_bytes(backward) + (backward ? gradient_bytes() : 0); }
+  /// Elements of a token's keys.
+  double width() const { return static_cast<double>(batch * kv_heads * head_dim); }
 };
 
 /// The smallest number of tokens in a rank's block behind whose computation a piece travels unseen.

@@ -14,47 +14,31 @@
 
 namespace rondo::schedule {
 
+/// Whether any of a rank's queries see some of a piece.
+template <Mask M>
+bool rank_sees(const M& mask, int batch, int heads, const ShardTable& queries, int rank, const Run& keys) {
+  return std::ranges::any_of(queries.runs(rank),
+                             [&](const Run& run) { return sees_some(mask, batch, heads, run, keys); });
+}
+
 /// For every piece, how far it travels each way round the ring: up, to the owner's next ranks, and down, as far as queries see
-/// some of it. One rank's: which pieces it needs, and who needs its own. Ten bytes for every (owner, piece), nothing for pairs
-/// of ranks; worked out again only when the mask changes.
-class Needs {
+/// some of it. The same on all ranks; eight bytes for every (owner, piece).
+class Travels {
  public:
-  /// \param rank           whose
-  /// \param queries, keys  which of them every rank holds
-  /// \param chunk          tokens of a piece
-  /// \return whether anything was worked out
-  template <Mask M>
-  bool update(int rank, const ShardTable& queries, const ShardTable& keys, const M& mask, int batch, int heads,
-              std::int64_t chunk) {
-    // A mask without a fingerprint, a user's, may have changed in any way.
-    constexpr bool comparable = requires { mask.fingerprint(); }
-    || std::is_empty_v<M>;
-    const std::int64_t parameters = detail::fingerprint(mask);
-    if (comparable && ranks_ > 0 && rank_ == rank && code_ == M::code && parameters_ == parameters) return false;
-    code_ = M::code;
-    parameters_ = parameters;
-    rank_ = rank;
-    ranks_ = keys.ranks();
-    pieces_ = keys.most_pieces(chunk);
-    const auto count = static_cast<std::size_t>(ranks_) * static_cast<std::size_t>(pieces_);
-    needed_.assign(count, 1);
-    needed_by_.assign(count, 1);
-    reach_.assign(count, {});
-    most_.assign(static_cast<std::size_t>(pieces_), {});
-    all_ = true;
-    std::vector<std::uint8_t> needed(static_cast<std::size_t>(ranks_));  // [hop], of one piece
-    for (int owner = 0; owner < ranks_; ++owner) {
-      for (std::int64_t piece = 0; piece < pieces_; ++piece) {
-        const Run tokens = keys.piece(owner, piece, chunk).tokens;
-        for (int hop = 1; hop < ranks_; ++hop) {
-          const int visited = (owner + hop) % ranks_;
-          const auto sees = [&](const Run& run) { return sees_some(mask, batch, heads, run, tokens); };
-          const bool needs = std::ranges::any_of(queries.runs(visited), sees);
-          needed[static_cast<std::size_t>(hop)] = needs;
-          if (visited == rank_) needed_[at(owner, piece)] = needs;
-          if (owner == rank_) needed_by_[at(visited, piece)] = needs;
-          // Nobody is told of an empty message, and an idle rank takes part in every step all the same.
-          all_ = all_ && (needs || tokens.count == 0 || queries.tokens(visited) == 0);
+  /// \param tokens  (owner, piece): those of the piece
+  /// \param sees    (visited rank, owner, piece, its tokens): whether that rank's queries see some of them
+  template <class Tokens, class F>
+  void update(int ranks, std::int64_t pieces, const Tokens& tokens, const F& sees) {
+    ranks_ = ranks;
+    pieces_ = pieces;
+    reach_.assign(static_cast<std::size_t>(ranks) * static_cast<std::size_t>(pieces), {});
+    most_.assign(static_cast<std::size_t>(pieces), {});
+    std::vector<std::uint8_t> needed(static_cast<std::size_t>(ranks));  // [hop], of one piece
+    for (int owner = 0; owner < ranks; ++owner) {
+      for (std::int64_t piece = 0; piece < pieces; ++piece) {
+        const Run keys = tokens(owner, piece);
+        for (int hop = 1; hop < ranks; ++hop) {
+          needed[static_cast<std::size_t>(hop)] = sees((owner + hop) % ranks, owner, piece, keys);
         }
         const Reach reach = shortest_ways(needed);
         reach_[at(owner, piece)] = reach;
@@ -62,17 +46,13 @@ class Needs {
         most = {std::max(most.up, reach.up), std::max(most.down, reach.down)};
       }
     }
-    return true;
   }
 
-  /// Whether every rank needs every piece.
-  bool all() const { return all_; }
   int ranks() const { return ranks_; }
   std::int64_t pieces() const { return pieces_; }
-
-  /// Whether this rank needs a piece, and whether another one needs a piece of this one's. One's own: always.
-  bool needed(int owner, std::int64_t piece) const { return needed_[at(owner, piece)] != 0; }
-  bool needed_by(int visited, std::int64_t piece) const { return needed_by_[at(visited, piece)] != 0; }
+  std::size_t at(int owner, std::int64_t piece) const {
+    return static_cast<std::size_t>(owner) * static_cast<std::size_t>(pieces_) + static_cast<std::size_t>(piece);
+  }
   /// How many hops a piece of `owner` travels. \param way  1 up, -1 down
   int reach(int owner, std::int64_t piece, int way) const { return of(reach_[at(owner, piece)], way); }
   /// The most of any owner.
@@ -84,10 +64,6 @@ class Needs {
     int down = 0;
   };
   static int of(const Reach& reach, int way) { return way > 0 ? reach.up : reach.down; }
-
-  std::size_t at(int owner, std::int64_t piece) const {
-    return static_cast<std::size_t>(owner) * static_cast<std::size_t>(pieces_) + static_cast<std::size_t>(piece);
-  }
 
   /// Up to some rank and down to the next one that needs it: the fewest hops in all.
   Reach shortest_ways(const std::vector<std::uint8_t>& needed) const {
@@ -106,16 +82,67 @@ class Needs {
     return best;
   }
 
-  int rank_ = 0;
   int ranks_ = 0;
   std::int64_t pieces_ = 0;
+  std::vector<Reach> reach_;
+  std::vector<Reach> most_;
+};
+
+/// What one rank knows: how far all pieces travel, which of them it needs, and who needs its own. Ten bytes for every
+/// (owner, piece), nothing for pairs of ranks; worked out again only when the mask changes.
+class Needs {
+ public:
+  /// \param rank           whose
+  /// \param queries, keys  which of them every rank holds
+  /// \param chunk          tokens of a piece
+  /// \return whether anything was worked out
+  template <Mask M>
+  bool update(int rank, const ShardTable& queries, const ShardTable& keys, const M& mask, int batch, int heads,
+              std::int64_t chunk) {
+    // A mask without a fingerprint, a user's, may have changed in any way.
+    constexpr bool comparable = requires { mask.fingerprint(); }
+    || std::is_empty_v<M>;
+    const std::int64_t parameters = detail::fingerprint(mask);
+    if (comparable && ranks() > 0 && rank_ == rank && code_ == M::code && parameters_ == parameters) return false;
+    code_ = M::code;
+    parameters_ = parameters;
+    rank_ = rank;
+    const std::int64_t pieces = keys.most_pieces(chunk);
+    const auto count = static_cast<std::size_t>(keys.ranks()) * static_cast<std::size_t>(pieces);
+    needed_.assign(count, 1);
+    needed_by_.assign(count, 1);
+    all_ = true;
+    const auto tokens_of = [&](int owner, std::int64_t piece) { return keys.piece(owner, piece, chunk).tokens; };
+    travels_.update(keys.ranks(), pieces, tokens_of,
+                    [&](int visited, int owner, std::int64_t piece, const Run& tokens) {
+                      const bool needs = rank_sees(mask, batch, heads, queries, visited, tokens);
+                      if (visited == rank_) needed_[travels_.at(owner, piece)] = needs;
+                      if (owner == rank_) needed_by_[travels_.at(visited, piece)] = needs;
+                      // Nobody is told of an empty message, and an idle rank takes part in every step all the same.
+                      all_ = all_ && (needs || tokens.count == 0 || queries.tokens(visited) == 0);
+                      return needs;
+                    });
+    return true;
+  }
+
+  /// Whether every rank needs every piece.
+  bool all() const { return all_; }
+  const Travels& travels() const { return travels_; }
+  int ranks() const { return travels_.ranks(); }
+  std::int64_t pieces() const { return travels_.pieces(); }
+
+  /// Whether this rank needs a piece, and whether another one needs a piece of this one's. One's own: always.
+  bool needed(int owner, std::int64_t piece) const { return needed_[travels_.at(owner, piece)] != 0; }
+  bool needed_by(int visited, std::int64_t piece) const { return needed_by_[travels_.at(visited, piece)] != 0; }
+
+ private:
+  int rank_ = 0;
   int code_ = 0;
   std::int64_t parameters_ = 0;
   bool all_ = true;
+  Travels travels_;
   std::vector<std::uint8_t> needed_;
   std::vector<std::uint8_t> needed_by_;
-  std::vector<Reach> reach_;
-  std::vector<Reach> most_;
 };
 
 }  // namespace rondo::schedule

@@ -10,6 +10,7 @@
 #include <rondo/sharding/shard_table.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -60,6 +61,23 @@ std::int64_t allowed_pairs(const M& mask, int batch, int heads, const Runs& quer
   return sum * (heads / different_heads);
 }
 
+/// Allowed pairs of a rank's share of its own queries and a piece.
+template <Mask M>
+std::int64_t allowed_pairs(const M& mask, int batch, int heads, const ShardTable& queries, int rank, QueryShare share,
+                           const Run& keys) {
+  const std::int64_t half = (queries.tokens(rank) + 1) / 2;
+  const std::int64_t begin = share == QueryShare::second_half ? half : 0;
+  const std::int64_t end = share == QueryShare::first_half ? half : queries.tokens(rank);
+  std::int64_t work = 0;
+  std::int64_t row = 0;
+  for (const Run& run : queries.runs(rank)) {
+    const std::int64_t from = std::max(begin, row), to = std::min(end, row + run.count);
+    if (from < to) work += allowed_pairs(mask, batch, heads, std::array{run.part(from - row, to - from)}, keys);
+    row += run.count;
+  }
+  return work;
+}
+
 /// The report of a forward pass. \param chunk  tokens of a piece, as in Options
 template <AttentionSharding S, Mask M>
 WorkReport work_report(const S& sharding, int ranks, const M& mask, int batch = 1, int heads = 1,
@@ -78,7 +96,6 @@ WorkReport work_report(const S& sharding, int ranks, const M& mask, int batch = 
     const Ring ring(rank, ranks, table.most_pieces(chunk));
     const std::int64_t steps = skips ? skipping.forward_steps() : ring.forward_steps();
     report.step.resize(static_cast<std::size_t>(steps), std::vector<std::int64_t>(count, 0));
-    const std::int64_t half = (queries.tokens(rank) + 1) / 2;
     for (std::int64_t index = 0; index < steps; ++index) {
       const Step at = skips ? skipping.forward(index) : ring.forward(index);
       const Run keys = table.piece(at.owner, at.piece, chunk).tokens;
@@ -86,15 +103,7 @@ WorkReport work_report(const S& sharding, int ranks, const M& mask, int batch = 
       if (at.send_to >= 0) report.tokens_sent[of] += keys.count;
       if (!at.computes) continue;
       const auto back = static_cast<std::size_t>((rank + ranks - at.owner) % ranks);
-      std::int64_t work = 0;
-      std::int64_t row = 0;
-      for (const Run& run : queries.runs(rank)) {
-        const std::int64_t begin = at.queries == QueryShare::second_half ? half : 0;
-        const std::int64_t end = at.queries == QueryShare::first_half ? half : queries.tokens(rank);
-        const std::int64_t from = std::max(begin, row), to = std::min(end, row + run.count);
-        if (from < to) work += allowed_pairs(mask, batch, heads, std::vector{run.part(from - row, to - from)}, keys);
-        row += run.count;
-      }
+      const std::int64_t work = allowed_pairs(mask, batch, heads, queries, rank, at.queries, keys);
       report.step[static_cast<std::size_t>(index)][of] += work;
       report.hop[back][of] += work;
     }

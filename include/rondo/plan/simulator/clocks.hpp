@@ -45,6 +45,7 @@ class Clocks {
   /// Each rank starts to send so many bytes to the next, and to receive as many from the previous. What was computed since
   /// the last exchange comes before that.
   void start(double bytes) {
+    sent_ += bytes * ranks();
     if (steps_.size() >= most_steps || parts_.size() >= most_parts) run();
     steps_.push_back({.bytes = bytes, .parts_end = parts_.size()});
   }
@@ -61,8 +62,11 @@ class Clocks {
     for (auto* times : {&now_, &due_, &computed_changes_}) std::fill(times->begin(), times->end(), 0.0);
     steps_.clear();
     parts_.clear();
+    sent_ = 0;
   }
 
+  /// Bytes, by all ranks.
+  double sent() const { return sent_; }
   double latest() {
     run();
     return *std::max_element(now_.begin(), now_.end());
@@ -206,6 +210,7 @@ class Clocks {
   std::vector<double> computed_changes_;       ///< from rank to rank, of what was computed, at full speed
   std::vector<Step> steps_;
   std::vector<Part> parts_;
+  double sent_ = 0;
   Stretch stretch_;
 };
 

@@ -25,6 +25,11 @@ struct unskipped : M {
   }
 };
 
+/// Masks that look at distances only.
+template <Mask M>
+inline constexpr bool by_distance = std::is_base_of_v<full, M> || std::is_base_of_v<window, M> ||
+                                    std::is_same_v<M, causal> || std::is_same_v<M, unskipped<causal>>;
+
 /// The pairs that the mask allows, rank by rank.
 class StepWork {
  public:
@@ -41,9 +46,7 @@ class StepWork {
   void for_ranks(const M& mask, int hop, const Run& keys, const F& f) const {
     const std::int64_t piece = piece_of(owner(0, hop), keys);
     const int ranks = table_.ranks();
-    constexpr bool by_distance =
-        std::is_base_of_v<full, M> || std::is_base_of_v<window, M> || std::is_same_v<M, unskipped<causal>>;
-    if (by_distance && alike_) {
+    if (by_distance<M> && alike_) {
       // Visitors from behind in the sequence are all as far away, and so are those from ahead.
       if (hop > 0) f(0, hop, pairs(mask, 0, hop, piece));
       f(hop, ranks, pairs(mask, ranks - 1, hop, piece));
