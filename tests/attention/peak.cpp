@@ -89,12 +89,13 @@ TEMPLATE_TEST_CASE("a rank's peak is the formula's to the byte, the same at ever
   using Kernel = default_kernel<TestType>;
   const MemoryCount counting;
   for (const int kv_heads : {4, 2}) {
-    const Extents e{.batch = 2, .heads = 4, .kv_heads = kv_heads, .head_dim = 32, .tokens = 48};
+    const Extents e{.batch = 2, .heads = 4, .kv_heads = kv_heads, .head_dim = 32, .tokens = 20};
     for (const bool backward : {false, true}) {
-      for (const std::int64_t chunk : {16, 48}) {
-        if (chunk == 48 && kv_heads == 4) continue;
+      for (const std::int64_t chunk : {8, 20}) {
+        if (chunk == 20 && kv_heads == 4) continue;
         const auto expected = static_cast<std::int64_t>(formula<Kernel>(e, e.tokens, chunk, backward));
         for (const int ranks : {1, 2, 4, 8, 16, 32}) {
+          if (ranks > 8 && (chunk == 20 || !backward)) continue;  // long rings take long
           INFO(precision_traits<TestType>::name << ", " << kv_heads << " kv heads, chunk " << chunk << ", " << ranks
                                                 << " ranks" << (backward ? ", backward too" : ""));
           for (const std::int64_t peak : peaks<Kernel>(e, ranks, chunk, backward)) CHECK(peak == expected);
