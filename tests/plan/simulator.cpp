@@ -71,7 +71,8 @@ double forward_by_events(const RingModel& model, const Sharding& sharding, const
     std::vector<std::array<int, 2>> reach(all);
     std::array<int, 2> most{0, 0};
     for (int owner = 0; owner < ranks; ++owner) {
-      std::vector<char> needed(all); for (int hop = 1; hop < ranks; ++hop) at(needed, hop) = pairs(owner + hop, owner, piece, 0, held) > 0;
+      std::vector<char> needed(all);
+      for (int hop = 1; hop < ranks; ++hop) at(needed, hop) = pairs(owner + hop, owner, piece, 0, held) > 0;
       at(reach, owner) = ways(needed);
       for (const std::size_t way : {0, 1}) most[way] = std::max(most[way], at(reach, owner)[way]);
     }
