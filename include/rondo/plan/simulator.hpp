@@ -63,7 +63,7 @@ Simulation simulate_as(const RingModel& model, const std::shared_ptr<const StepW
                                 .step_seconds = model.step_seconds,
                                 .backward_tensors = attention.backward_tensors});
   const std::shared_ptr<const ShardTable> shards(work, &work->table());
-  rondo::detail::Engine engine(comm, kernel, Shape{1, 1, 1, 1}, shards, shards, model.chunk);
+  rondo::detail::Engine engine(comm, kernel, Shape{1, 1, 1, 1}.checked(), shards, shards, model.chunk);
 
   const auto tokens = static_cast<std::size_t>(engine.tokens());
   using A = accumulate_t<T>;
