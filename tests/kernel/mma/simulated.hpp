@@ -1,6 +1,7 @@
 /// \file
 /// A host that plays the warps of a team, lane by lane: the kernel's own code with the instructions done as the ISA's tables
-/// say. Copies arrive as late as they may and leave NaN until then, so that one nobody waited for shows.
+/// say. Copies arrive as late as they may, at the barrier after the wait for them, and leave NaN until then, so that one
+/// nobody waited for shows. Whoever writes where a warp has read since the last barrier is told.
 #pragma once
 
 #include "tables.hpp"
@@ -21,6 +22,9 @@ namespace rondo::test {
 
 /// Products made so far: that they were, and nobody else's.
 inline std::atomic<std::int64_t> simulated_products = 0;
+
+/// Whether a warp of the team that this thread plays has read shared memory since the last barrier.
+inline thread_local bool simulated_reads = false;
 
 /// Either half of a register, as a number.
 template <class T>
@@ -44,6 +48,7 @@ struct SimulatedWarp {
 
   template <bool Transposed, class T, class Offset>
   void load_matrices(mma::Pairs<SimulatedWarp>& to, const T* tile, const Offset& offset) const {
+    simulated_reads = true;
     static const FragmentTable& table = fragment_table(Transposed ? "ldmatrix.trans" : "ldmatrix");
     for (int matrix = 0; matrix < 4; ++matrix) {
       for (int lane = 0; lane < mma::warp_lanes; ++lane) {
@@ -119,7 +124,7 @@ class SimulatedTeam {
     S& operator[](const Warp& warp) { return all[static_cast<std::size_t>(warp.number)]; }
   };
 
-  explicit SimulatedTeam(const Member& /*member*/) {}
+  explicit SimulatedTeam(const Member& /*member*/) { simulated_reads = false; }
 
   template <class F>
   void warps(const F& f) const {
@@ -127,9 +132,15 @@ class SimulatedTeam {
   }
   template <class F>
   void share(int count, const F& f) const {
+    if (simulated_reads)
+      throw std::runtime_error("shared memory is written before a barrier: other warps may be reading");
     for (int i = 0; i < count; ++i) f(i);
   }
-  void barrier() {}
+  void barrier() {
+    for (const Copy& copy : waited_for_) std::memcpy(copy.to, copy.from, 16);
+    waited_for_.clear();
+    simulated_reads = false;
+  }
   void clear_group(void* to) { std::memset(to, 0, 16); }
 
   void start_copy(void* to, const void* from) {
@@ -143,7 +154,7 @@ class SimulatedTeam {
   template <int Pending>
   void wait() {
     while (groups_.size() > Pending) {
-      for (const Copy& copy : groups_.front()) std::memcpy(copy.to, copy.from, 16);
+      waited_for_.insert(waited_for_.end(), groups_.front().begin(), groups_.front().end());
       groups_.pop_front();
     }
   }
@@ -153,7 +164,7 @@ class SimulatedTeam {
     void* to;
     const void* from;
   };
-  std::vector<Copy> open_;
+  std::vector<Copy> open_, waited_for_;
   std::deque<std::vector<Copy>> groups_;
 };
 
