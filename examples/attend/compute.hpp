@@ -143,7 +143,7 @@ void compute(Comm& comm, const Request& request, const safetensors::Input& in, s
     rondo::ReproducibleAttention attention{comm, request.shape, request.sharding, Kernel{}, request.chunk};
     return compute_with<T>(attention, problem, comm, request, in, out);
   }
-  const rondo::Options options{.chunk = request.chunk};
+  const rondo::Options options{.chunk = request.chunk, .backward = request.backward};
   rondo::RingAttention attention{comm, request.shape, request.sharding, Kernel{}, options};
   compute_with<T>(attention, problem, comm, request, in, out);
 }

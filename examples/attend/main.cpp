@@ -35,18 +35,40 @@ std::vector<safetensors::Entry> results_of(const Request& request, const safeten
   return tensors;
 }
 
+/// What rank 0 of so many allocates to compute with, by purpose.
+template <class T>
+void show_workspace(const Request& request, int ranks) {
+  const rondo::WorkspaceBytes bytes =
+      rondo::workspace_bytes(rondo::default_kernel<T, attend::Exec>{}, request.shape, request.sharding, ranks, 0,
+                             request.chunk, request.backward);
+  for (const bool backward : {false, true}) {
+    const rondo::PassBytes& pass = backward ? bytes.backward : bytes.forward;
+    if (pass.total() == 0) continue;
+    std::printf(
+        "workspace of rank 0, %s: %zu bytes, of which %zu pieces, %zu state of the queries, %zu travelling gradients\n",
+        backward ? "backward" : "forward", pass.total(), pass.pieces, pass.state, pass.gradients);
+  }
+}
+
 template <class Comm>
 void compute(Comm& comm, const Options& options, const Request& request, const safetensors::Input& in) {
   std::optional<safetensors::Output> out;
   if (comm.rank() == 0) out.emplace(options.out, results_of(request, in));
   safetensors::Output* const file = out ? &*out : nullptr;
+  const auto show = [&]<class T>(T) {
+    if (comm.rank() == 0 && !request.reproducible) show_workspace<T>(request, comm.size());
+  };
   if (request.dtype == safetensors::F64) {
+    show(double{});
     attend::compute_in<double>(comm, request, in, file);
   } else if (request.dtype == safetensors::F32) {
+    show(float{});
     attend::compute_in<float>(comm, request, in, file);
   } else if (request.dtype == safetensors::BF16) {
+    show(rondo::bfloat16{});
     attend::compute_in<rondo::bfloat16>(comm, request, in, file);
   } else {
+    show(rondo::float16{});
     attend::compute_in<rondo::float16>(comm, request, in, file);
   }
   if (out) out->finish();
