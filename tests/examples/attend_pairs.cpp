@@ -350,6 +350,19 @@ TEST_CASE("every pair of options gives what the formulas give, on one rank and o
   }
 }
 
+TEST_CASE("the workspace is told by purpose") {
+  const Pairs pairs;
+  const ProcessResult result = pairs.place().run({"--ranks", "3", "--chunk", "5"});
+  INFO(result.output);
+  REQUIRE(result.status == 0);
+  // Rank 0 has 10 queries: 2 x 6 x 10 floats in whole 128 bytes. Four gradients of 2 x 5 x 2 x (5 + 5) floats, likewise.
+  const auto told = [&](const char* text) { return result.output.find(text) != std::string::npos; };
+  CHECK(told("workspace of rank 0, forward: "));
+  CHECK(told(" pieces, 512 state of the queries, 0 travelling gradients"));
+  CHECK(told("workspace of rank 0, backward: "));
+  CHECK(told(" pieces, 512 state of the queries, 3584 travelling gradients"));
+}
+
 TEST_CASE("the list of choices has every option of the program") {
   const Pairs pairs;
   std::set<std::string> listed{"--help"};
