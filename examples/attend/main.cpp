@@ -55,21 +55,18 @@ void compute(Comm& comm, const Options& options, const Request& request, const s
   std::optional<safetensors::Output> out;
   if (comm.rank() == 0) out.emplace(options.out, results_of(request, in));
   safetensors::Output* const file = out ? &*out : nullptr;
-  const auto show = [&]<class T>(T) {
+  const auto compute_in = [&]<class T>(T) {
     if (comm.rank() == 0 && !request.reproducible) show_workspace<T>(request, comm.size());
+    attend::compute_in<T>(comm, request, in, file);
   };
   if (request.dtype == safetensors::F64) {
-    show(double{});
-    attend::compute_in<double>(comm, request, in, file);
+    compute_in(double{});
   } else if (request.dtype == safetensors::F32) {
-    show(float{});
-    attend::compute_in<float>(comm, request, in, file);
+    compute_in(float{});
   } else if (request.dtype == safetensors::BF16) {
-    show(rondo::bfloat16{});
-    attend::compute_in<rondo::bfloat16>(comm, request, in, file);
+    compute_in(rondo::bfloat16{});
   } else {
-    show(rondo::float16{});
-    attend::compute_in<rondo::float16>(comm, request, in, file);
+    compute_in(rondo::float16{});
   }
   if (out) out->finish();
 }

@@ -1,4 +1,5 @@
-// attend over processes in float alone: the other types, and threads, are tests/examples' and would only take the compiler's time.
+// attend over processes in float alone: the other types, and threads, are tests/examples' and would only take the
+// compiler's time.
 #include "../../../../examples/attend/compute.hpp"
 #include "../../../../examples/attend/ranks.hpp"
 
