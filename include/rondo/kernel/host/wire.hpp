@@ -35,7 +35,8 @@ constexpr int depth_dim(int head_dim) {
   return round_up(head_dim, depth_step<T>);
 }
 
-/// Where things lie in the wire of a piece, whose d is below head_dim for keys and value_dim for values. Per (batch, kv head), tokens padded with zeros to whole panels:
+/// Where things lie in the wire of a piece, whose d is below head_dim for keys and value_dim for values. Per (batch, kv head),
+/// tokens padded with zeros to whole panels:
 ///   panels    [panel][d][tokens of the panel]: tokens are the vector axis
 ///   columns   [tile of two vectors of d][token][d of the tile]: head_dim is the vector axis, padded with zeros
 /// Forward: keys in panels, values in columns. Backward: keys and values in panels, keys in columns too. Before all that,
