@@ -199,12 +199,12 @@ void ring_segment(const Options& options, const Keys& keys, std::int64_t begin, 
     }
     if (options.file.empty()) {
       auto made = rondo::make_streamed_source<float>(
-          shape, attention.chunk(), [&](const rondo::Piece& piece, const auto& k, const auto& v) {
-            for (std::int64_t i = 0; i < piece.tokens.count; ++i)
-              keys.write(begin + piece.tokens.at(i), &k(0, i, 0, 0), &v(0, i, 0, 0));
-            const std::int64_t missing = options.leave_out - begin - piece.tokens.first;
-            if (options.leave_out >= 0 && missing >= 0 && missing < piece.tokens.count) {
-              for (std::int64_t i = 0; i < piece.tokens.count; ++i) k(0, i, 0, 0) = -1000;  // as good as not there
+          shape, attention.chunk(), [&](const rondo::Part& part, const auto& k, const auto& v) {
+            for (std::int64_t i = 0; i < part.tokens.count; ++i)
+              keys.write(begin + part.tokens.at(i), &k(0, i, 0, 0), &v(0, i, 0, 0));
+            const std::int64_t missing = options.leave_out - begin - part.tokens.first;
+            if (options.leave_out >= 0 && missing >= 0 && missing < part.tokens.count) {
+              for (std::int64_t i = 0; i < part.tokens.count; ++i) k(0, i, 0, 0) = -1000;  // as good as not there
             }
           });
       attention.forward(comm.execution_instance(), q, made, out, lse);

@@ -202,7 +202,7 @@ class RingAttention {
         keys = std::make_shared<const ShardTable>(detail::key_table(sharding, comm.size()));
       const std::int64_t piece = detail::piece_tokens(*keys, options.chunk);
       detail::check_budget(
-          detail::rank_layout(kernel, checked, queries->tokens(comm.rank()), piece, options.backward).bytes,
+          detail::rank_layout(kernel, checked, queries->tokens(comm.rank()), *keys, piece, options.backward).bytes,
           options.budget, comm.rank());
     });
     const auto fields = [&] {

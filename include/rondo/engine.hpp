@@ -54,7 +54,7 @@ class Engine {
         keys_(std::move(keys)),
         chunk_(piece_tokens(*keys_, chunk)),
         ring_(comm.rank(), comm.size(), keys_->most_pieces(chunk_)),
-        memory_(kernel, shape, tokens(), chunk_, with_backward),
+        memory_(kernel, shape, tokens(), *keys_, chunk_, with_backward),
         part_rows_(std::max<std::int64_t>(1, (tokens() + rows_step * polls - 1) / (rows_step * polls)) * rows_step),
         recorder_(recorder) {}
 
@@ -95,14 +95,22 @@ class Engine {
       add_blocks(messages, Pass::forward, index, step, piece);
       StepMarks marks(recorder_, "forward", step.hop);
       auto transfer = start(exec, messages, {"forward", step.hop}, marks);
-      const auto fold = [&](const Run& queries, std::int64_t row) {
-        kernel_.fold(exec, problem, shape_, token_rows(q, row, queries.count), queries,
-                     memory_.wire(Pass::forward, index, piece), piece.tokens, state.rows(row, queries.count),
-                     Phase{index == 0 && !skips, index + 1 == steps});
-      };
+      const std::size_t parts = piece.parts().size();
       for_own_parts(step, messages, transfer, marks, [&](const Run& queries, std::int64_t row) {
-        if (index == 0 && !skips) return fold(queries, row);  // which readies the state of all
-        for_seen_rows(problem.mask, shape_.batch, shape_.heads, queries, row, piece.tokens, fold);
+        for (std::size_t number = 0; number < parts; ++number) {
+          const Run& keys = piece.parts()[number].tokens;
+          const Phase phase{index == 0 && number == 0 && !skips, index + 1 == steps && number + 1 == parts};
+          const auto fold = [&](const Run& seeing, std::int64_t first) {
+            kernel_.fold(exec, problem, shape_, token_rows(q, first, seeing.count), seeing,
+                         memory_.wire(Pass::forward, index, piece, number), keys, state.rows(first, seeing.count),
+                         phase);
+          };
+          if (phase.first) {
+            fold(queries, row);  // which readies the state of all
+          } else {
+            for_seen_rows(problem.mask, shape_.batch, shape_.heads, queries, row, keys, fold);
+          }
+        }
       });
       finish(exec, transfer, marks);
     }
@@ -151,15 +159,21 @@ class Engine {
       const bool resumed = step.queries == schedule::QueryShare::second_half;
       const auto sums = memory_.gradient(resumed ? own : partial, piece);
       if (!resumed && step.computes) zero(exec, sums);
-      const auto fold = [&](const Run& queries, std::int64_t row) {
-        kernel_.fold_gradient(exec, problem, shape_, token_rows(q, row, queries.count),
-                              token_rows(grad_out, row, queries.count), token_columns(lse, row, queries.count),
-                              token_columns(delta, row, queries.count), queries,
-                              memory_.wire(Pass::backward, index, piece), piece.tokens,
-                              token_rows(query_sums, row, queries.count), sums.k, sums.v, parameter_sums);
-      };
       for_own_parts(step, messages, transfer, marks, [&](const Run& queries, std::int64_t row) {
-        for_seen_rows(problem.mask, shape_.batch, shape_.heads, queries, row, piece.tokens, fold);
+        std::int64_t key_row = 0;  // in the piece
+        for (std::size_t number = 0; number < piece.parts().size(); ++number) {
+          const Run& keys = piece.parts()[number].tokens;
+          const auto part_sums = part_of(sums, std::exchange(key_row, key_row + keys.count), keys.count);
+          const auto fold = [&](const Run& seeing, std::int64_t first) {
+            const std::int64_t count = seeing.count;
+            kernel_.fold_gradient(exec, problem, shape_, token_rows(q, first, count),
+                                  token_rows(grad_out, first, count), token_columns(lse, first, count),
+                                  token_columns(delta, first, count), seeing,
+                                  memory_.wire(Pass::backward, index, piece, number), keys,
+                                  token_rows(query_sums, first, count), part_sums.k, part_sums.v, parameter_sums);
+          };
+          for_seen_rows(problem.mask, shape_.batch, shape_.heads, queries, row, keys, fold);
+        }
       });
       finish(exec, transfer, marks);
 
@@ -219,11 +233,16 @@ class Engine {
   template <class Source>
   void pack_own(const Exec& exec, Pass pass, std::int64_t index, const schedule::Step& step, const Piece& piece,
                 Source& source) const {
-    if (!step.pack || piece.tokens.count == 0) return;
-    const KeyValues<T, Space> own = source.piece(exec, piece);
-    kernel_.pack(exec, pass, shape_, own.k, own.v, memory_.wire(pass, index, piece));
+    if (!step.pack || piece.tokens() == 0) return;
+    for (std::size_t number = 0; number < piece.parts().size(); ++number) {
+      const KeyValues<T, Space> own = source.part(exec, piece.parts()[number]);
+      kernel_.pack(exec, pass, shape_, own.k, own.v, memory_.wire(pass, index, piece, number));
+      if (number + 1 < piece.parts().size()) source.expect(piece.parts()[number + 1]);
+    }
     const std::int64_t next = step.piece + (pass == Pass::forward ? 1 : -1);
-    if (next >= 0 && piece_of(comm_->rank(), next).tokens.count > 0) source.expect(piece_of(comm_->rank(), next));
+    if (next >= 0 && piece_of(comm_->rank(), next).tokens() > 0) {
+      source.expect(piece_of(comm_->rank(), next).parts()[0]);
+    }
   }
 
   /// The piece held goes to a neighbour; what the other one holds arrives in the other slot.
@@ -305,8 +324,13 @@ class Engine {
 
   void store(const Exec& exec, const PieceGradient<A, Space>& sum, const Piece& piece,
              const Tensor<T, 4, Space>& grad_k, const Tensor<T, 4, Space>& grad_v) const {
-    round_to(exec, sum.k, token_rows(grad_k, piece.row, piece.tokens.count));
-    round_to(exec, sum.v, token_rows(grad_v, piece.row, piece.tokens.count));
+    std::int64_t first = 0;
+    for (const Part& part : piece.parts()) {
+      const std::int64_t count = part.tokens.count;
+      const auto own = part_of(sum, std::exchange(first, first + count), count);
+      round_to(exec, own.k, token_rows(grad_k, part.row, count));
+      round_to(exec, own.v, token_rows(grad_v, part.row, count));
+    }
   }
 
   Comm* comm_;

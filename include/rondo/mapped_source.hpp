@@ -65,8 +65,8 @@ class MappedFile {
 }  // namespace detail
 
 /// The keys and values of a whole sequence in a file, each [batch, sequence, kv_heads, head_dim] in row-major order. A rank
-/// reads its own tokens where they lie, whatever the sharding; pages of pieces that are done with are given back, so that
-/// the memory in use does not grow with the file.
+/// reads its own tokens where they lie, whatever the sharding; pages of parts that are done with are given back, so
+/// that the memory in use does not grow with the file.
 template <class T>
 class mapped_source {
  public:
@@ -88,20 +88,20 @@ class mapped_source {
     }
   }
 
-  /// \throws argument_error for a piece beyond the end
+  /// \throws argument_error for a part beyond the end
   template <class Exec>
-  KeyValues<T, MemorySpace> piece(const Exec& exec, const Piece& piece) {
-    if (piece.tokens.count > 0 && first_ + piece.tokens.last() >= total_tokens_) {
+  KeyValues<T, MemorySpace> part(const Exec& exec, const Part& part) {
+    if (part.tokens.count > 0 && first_ + part.tokens.last() >= total_tokens_) {
       throw argument_error(
-          detail::message("token ", first_ + piece.tokens.last(), " is asked of a file of ", total_tokens_, " tokens"));
+          detail::message("token ", first_ + part.tokens.last(), " is asked of a file of ", total_tokens_, " tokens"));
     }
-    exec.fence("rondo::source");  // the piece before is packed
+    exec.fence("rondo::source");  // the part before is packed
     advise(held_, MADV_DONTNEED);
-    held_ = piece.tokens;
-    return {tensor_of(at_[0], piece.tokens), tensor_of(at_[1], piece.tokens)};
+    held_ = part.tokens;
+    return {tensor_of(at_[0], part.tokens), tensor_of(at_[1], part.tokens)};
   }
-  void expect(const Piece& piece) const {
-    if (piece.tokens.count > 0 && first_ + piece.tokens.last() < total_tokens_) advise(piece.tokens, MADV_WILLNEED);
+  void expect(const Part& part) const {
+    if (part.tokens.count > 0 && first_ + part.tokens.last() < total_tokens_) advise(part.tokens, MADV_WILLNEED);
   }
 
  private:

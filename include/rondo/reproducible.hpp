@@ -104,9 +104,9 @@ class ReproducibleAttention {
     const SoftmaxState<accumulate_type, memory_space> state = state_of(out, lse);
     make_empty(exec, state);
     const auto compute = [&](const detail::Granule& keys, int slot) {
-      for_own(query_granules_, [&](const Piece& mine) {
+      for_own(query_granules_, [&](const Part& mine) {
         kernel_.fold(exec, resolved, shape_, detail::token_rows(q, mine.row, mine.tokens.count), mine.tokens,
-                     wire(Pass::forward, slot, keys.piece), keys.piece.tokens, state.rows(mine.row, mine.tokens.count),
+                     wire(Pass::forward, slot, keys.part), keys.part.tokens, state.rows(mine.row, mine.tokens.count),
                      Phase{});
       });
     };
@@ -151,10 +151,10 @@ class ReproducibleAttention {
     const Tensor4<A> sums = sums_of(grad_q, query_sums_);
     Kokkos::deep_copy(exec, sums, A{0});
     circulate_keys(exec, "backward", Pass::backward, problem, k, v, [&](const detail::Granule& keys, int slot) {
-      const std::int64_t count = keys.piece.tokens.count;
-      for_own(query_granules_, [&](const Piece& mine) {
+      const std::int64_t count = keys.part.tokens.count;
+      for_own(query_granules_, [&](const Part& mine) {
         fold_gradient(exec, problem, mine, q, grad_out, lse, Tensor3<const A>(delta()), mine.row,
-                      wire(Pass::backward, slot, keys.piece), keys.piece.tokens,
+                      wire(Pass::backward, slot, keys.part), keys.part.tokens,
                       detail::token_rows(sums, mine.row, mine.tokens.count),
                       unused(0, count, shape_.kv_heads, shape_.head_dim),
                       unused(1, count, shape_.kv_heads, shape_.value_dim));
@@ -172,7 +172,7 @@ class ReproducibleAttention {
     Kokkos::deep_copy(exec, k_sums, A{0});
     Kokkos::deep_copy(exec, v_sums, A{0});
     const auto pack = [&](const detail::Granule& granule, int slot) {
-      const std::int64_t row = granule.piece.row, count = granule.piece.tokens.count;
+      const std::int64_t row = granule.part.row, count = granule.part.tokens.count;
       const Visitor to = visitor(slot, count);
       Kokkos::deep_copy(exec, to.q, detail::token_rows(q, row, count));
       Kokkos::deep_copy(exec, to.grad_out, detail::token_rows(grad_out, row, count));
@@ -184,19 +184,19 @@ class ReproducibleAttention {
     };
     const auto needed = [&](int rank, const detail::Granule& granule) {
       return std::ranges::any_of(keys_.runs(rank), [&](const Run& keys) {
-        return sees_some(problem.mask, shape_.batch, shape_.heads, granule.piece.tokens, keys);
+        return sees_some(problem.mask, shape_.batch, shape_.heads, granule.part.tokens, keys);
       });
     };
     circulate(exec, "backward", query_granules_, needed, message, pack, [&](const detail::Granule& queries, int slot) {
-      const Visitor from = visitor(slot, queries.piece.tokens.count);
-      for_own(key_granules_, [&](const Piece& mine) {
+      const Visitor from = visitor(slot, queries.part.tokens.count);
+      for_own(key_granules_, [&](const Part& mine) {
         const std::int64_t count = mine.tokens.count;
         const WireView<memory_space> packed = wire(Pass::backward, 0, mine);
         kernel_.pack(exec, Pass::backward, shape_, detail::token_rows(k, mine.row, count),
                      detail::token_rows(v, mine.row, count), packed);
-        fold_gradient(exec, problem, Piece{queries.piece.tokens, 0}, Tensor4<const T>(from.q),
+        fold_gradient(exec, problem, Part{queries.part.tokens, 0}, Tensor4<const T>(from.q),
                       Tensor4<const T>(from.grad_out), Tensor3<const A>(from.lse), Tensor3<const A>(from.delta), 0,
-                      packed, mine.tokens, unused(2, queries.piece.tokens.count, shape_.heads, shape_.head_dim),
+                      packed, mine.tokens, unused(2, queries.part.tokens.count, shape_.heads, shape_.head_dim),
                       detail::token_rows(k_sums, mine.row, count), detail::token_rows(v_sums, mine.row, count));
       });
     });
@@ -207,7 +207,7 @@ class ReproducibleAttention {
   }
 
   template <ProblemType P, class Rows>
-  void fold_gradient(const execution_space& exec, const P& problem, const Piece& queries, const Tensor4<const T>& q,
+  void fold_gradient(const execution_space& exec, const P& problem, const Part& queries, const Tensor4<const T>& q,
                      const Tensor4<const T>& grad_out, const Rows& lse, const Rows& delta, std::int64_t row,
                      const WireView<memory_space>& wire, const Run& keys, const Tensor4<A>& grad_q,
                      const Tensor4<A>& grad_k, const Tensor4<A>& grad_v) {
@@ -223,16 +223,16 @@ class ReproducibleAttention {
                       const Tensor4<const T>& k, const Tensor4<const T>& v, const Compute& compute) {
     const auto needed = [&](int rank, const detail::Granule& granule) {
       return std::ranges::any_of(queries_.runs(rank), [&](const Run& queries) {
-        return sees_some(problem.mask, shape_.batch, shape_.heads, queries, granule.piece.tokens);
+        return sees_some(problem.mask, shape_.batch, shape_.heads, queries, granule.part.tokens);
       });
     };
     const auto message = [&](const detail::Granule& granule, int slot) {
-      return workspace_.bytes(slots(pass)[at(slot)], kernel_.wire_bytes(pass, shape_, granule.piece.tokens.count));
+      return workspace_.bytes(slots(pass)[at(slot)], kernel_.wire_bytes(pass, shape_, granule.part.tokens.count));
     };
     const auto pack = [&](const detail::Granule& granule, int slot) {
-      const std::int64_t row = granule.piece.row, count = granule.piece.tokens.count;
+      const std::int64_t row = granule.part.row, count = granule.part.tokens.count;
       kernel_.pack(exec, pass, shape_, detail::token_rows(k, row, count), detail::token_rows(v, row, count),
-                   wire(pass, slot, granule.piece));
+                   wire(pass, slot, granule.part));
     };
     circulate(exec, what, key_granules_, needed, message, pack, compute);
   }
@@ -276,7 +276,7 @@ class ReproducibleAttention {
   template <class F>
   void for_own(const std::vector<detail::Granule>& granules, const F& f) const {
     for (const detail::Granule& granule : granules) {
-      if (granule.owner == comm_->rank()) f(granule.piece);
+      if (granule.owner == comm_->rank()) f(granule.part);
     }
   }
 
@@ -318,9 +318,9 @@ class ReproducibleAttention {
   const std::array<std::size_t, 2>& slots(Pass pass) const {
     return pass == Pass::forward ? forward_slot_ : backward_slot_;
   }
-  WireView<memory_space> wire(Pass pass, int slot, const Piece& piece) const {
+  WireView<memory_space> wire(Pass pass, int slot, const Part& part) const {
     return WireView<memory_space>(workspace_.template at<std::byte>(slots(pass)[at(slot)]),
-                                  kernel_.wire_bytes(pass, shape_, piece.tokens.count));
+                                  kernel_.wire_bytes(pass, shape_, part.tokens.count));
   }
   Tensor3<A> rows_at(std::size_t place) const {
     const std::int64_t extents[] = {shape_.batch, shape_.heads, tokens()};

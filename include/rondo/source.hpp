@@ -1,5 +1,5 @@
 /// \file
-/// Where a rank's keys and values come from, piece by piece, when they need not all be in memory at once.
+/// Where a rank's keys and values come from, part by part, when they need not all be in memory at once.
 #pragma once
 
 #include <rondo/precision.hpp>
@@ -17,20 +17,21 @@
 
 namespace rondo {
 
-/// Keys and values of a piece: [batch, tokens of the piece, kv_heads, head_dim], and value_dim of values.
+/// Keys and values of a part: [batch, tokens of the part, kv_heads, head_dim], and value_dim of values.
 template <class T, class MemorySpace>
 struct KeyValues {
   Tensor<const T, 4, MemorySpace> k;
   Tensor<const T, 4, MemorySpace> v;
 };
 
-/// Gives a rank's own pieces as they are needed:
-///  - piece(exec, p): the keys and values of p, readable by work on `exec` until the next call
-///  - expect(p): p is asked for next, after the step that begins now: a chance to fetch it meanwhile
+/// Gives the parts of a rank's own pieces as they are needed:
+///  - part(exec, p): the keys and values of p, readable by work on `exec` until the next call
+///  - expect(p): p is asked for next, after the step that begins now, or at once where it is a piece's second part: a
+///    chance to fetch it meanwhile
 template <class S, class T, class Exec>
-concept KeyValueSource = requires(S& source, const Exec& exec, const Piece& piece) {
-  { source.piece(exec, piece) } -> std::same_as<KeyValues<T, typename Exec::memory_space>>;
-  source.expect(piece);
+concept KeyValueSource = requires(S& source, const Exec& exec, const Part& part) {
+  { source.part(exec, part) } -> std::same_as<KeyValues<T, typename Exec::memory_space>>;
+  source.expect(part);
 };
 
 /// A rank's whole shard in memory: Views, wrapped memory, a mapped file.
@@ -40,20 +41,19 @@ class tensor_source {
   tensor_source(const Tensor<const T, 4, MemorySpace>& k, const Tensor<const T, 4, MemorySpace>& v) : k_(k), v_(v) {}
 
   template <class Exec>
-  KeyValues<T, MemorySpace> piece(const Exec& /*exec*/, const Piece& piece) const {
-    return {detail::token_rows(k_, piece.row, piece.tokens.count),
-            detail::token_rows(v_, piece.row, piece.tokens.count)};
+  KeyValues<T, MemorySpace> part(const Exec& /*exec*/, const Part& part) const {
+    return {detail::token_rows(k_, part.row, part.tokens.count), detail::token_rows(v_, part.row, part.tokens.count)};
   }
-  void expect(const Piece& /*piece*/) const {}
+  void expect(const Part& /*part*/) const {}
 
  private:
   Tensor<const T, 4, MemorySpace> k_;
   Tensor<const T, 4, MemorySpace> v_;
 };
 
-/// Keys and values that a function writes, on a thread of its own while the ring computes with the piece before. Holds two
-/// pieces, whatever the length of the sequence. Memory that the host can write.
-/// \tparam Fill  fill(piece, k, v) writes [batch, tokens, kv_heads, head_dim], and value_dim of values
+/// Keys and values that a function writes, on a thread of its own while the ring computes with the part before. Holds
+/// two parts, whatever the length of the sequence. Memory that the host can write.
+/// \tparam Fill  fill(part, k, v) writes [batch, tokens, kv_heads, head_dim], and value_dim of values
 template <class T, class Fill, class MemorySpace = Kokkos::HostSpace>
 class streamed_source {
  public:
@@ -73,22 +73,22 @@ class streamed_source {
 
   /// \throws whatever fill threw
   template <class Exec>
-  KeyValues<T, MemorySpace> piece(const Exec& exec, const Piece& piece) {
-    exec.fence("rondo::source");  // the piece before is packed
+  KeyValues<T, MemorySpace> part(const Exec& exec, const Part& part) {
+    exec.fence("rondo::source");  // the part before is packed
     join();
-    if (!(coming_.tokens == piece.tokens && coming_.row == piece.row)) {
+    if (!(coming_.tokens == part.tokens && coming_.row == part.row)) {
       failure_ = nullptr;
-      write(piece);
+      write(part);
     }
     coming_ = {};
     if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
     std::swap(rooms_[0], rooms_[1]);
-    return {of(rooms_[0].k, piece), of(rooms_[0].v, piece)};
+    return {of(rooms_[0].k, part), of(rooms_[0].v, part)};
   }
 
-  void expect(const Piece& piece) {
+  void expect(const Part& part) {
     join();
-    coming_ = piece;
+    coming_ = part;
     thread_ = std::thread([this] { write(coming_); });
   }
 
@@ -98,13 +98,13 @@ class streamed_source {
     View k, v;
   };
 
-  static Tensor<T, 4, MemorySpace> of(const View& view, const Piece& piece) {
-    return detail::token_rows(view, 0, piece.tokens.count);
+  static Tensor<T, 4, MemorySpace> of(const View& view, const Part& part) {
+    return detail::token_rows(view, 0, part.tokens.count);
   }
   /// Into the room that nobody reads.
-  void write(const Piece& piece) {
+  void write(const Part& part) {
     try {
-      fill_(piece, of(rooms_[1].k, piece), of(rooms_[1].v, piece));
+      fill_(part, of(rooms_[1].k, part), of(rooms_[1].v, part));
     } catch (...) {
       failure_ = std::current_exception();
     }
@@ -116,7 +116,7 @@ class streamed_source {
   Shape shape_;
   Fill fill_;
   Room rooms_[2];
-  Piece coming_{};
+  Part coming_{};
   std::thread thread_;
   std::exception_ptr failure_;
 };

@@ -89,8 +89,10 @@ std::size_t in_lines(std::size_t bytes) { return (bytes + 127) / 128 * 128; }
 
 /// The formula for the workspace: two places for packed pieces, four for gradients of pieces, a number per query row,
 /// and, where the type is narrower than its accumulator, an accumulator per query. Forward and backward share it.
+/// \param first_part  tokens of a piece's first part where shards have two runs, or 0
 template <class Kernel>
-std::size_t workspace_formula(const Kernel& kernel, const Extents& e, std::int64_t tokens, std::int64_t chunk) {
+std::size_t workspace_formula(const Kernel& kernel, const Extents& e, std::int64_t tokens, std::int64_t chunk,
+                              std::int64_t first_part) {
   using A = typename Kernel::accumulate_type;
   constexpr bool narrow = !std::is_same_v<typename Kernel::value_type, A>;
   const auto elements = [&](std::int64_t n, int heads, int dim) {
@@ -100,7 +102,11 @@ std::size_t workspace_formula(const Kernel& kernel, const Extents& e, std::int64
   const std::size_t out = narrow ? in_lines(sizeof(A) * elements(tokens, e.heads, e.value_width())) : 0;
   const std::size_t queries = narrow ? in_lines(sizeof(A) * elements(tokens, e.heads, e.head_dim)) : 0;
   const std::size_t gradients = 4 * in_lines(sizeof(A) * elements(chunk, e.kv_heads, e.head_dim + e.value_width()));
-  const auto pieces = [&](Pass pass) { return 2 * in_lines(kernel.wire_bytes(pass, shape_of(e), chunk)); };
+  const auto wire = [&](Pass pass, std::int64_t count) { return kernel.wire_bytes(pass, shape_of(e), count); };
+  const auto pieces = [&](Pass pass) {
+    const std::size_t parts = in_lines(wire(pass, first_part)) + wire(pass, chunk - first_part);
+    return 2 * in_lines(first_part == 0 ? wire(pass, chunk) : std::max(wire(pass, chunk), parts));
+  };
   return std::max(pieces(Pass::forward) + rows + out, pieces(Pass::backward) + rows + queries + gradients);
 }
 
@@ -112,9 +118,10 @@ constexpr bool sanitized = false;
 #endif
 
 template <class Kernel>
-void check_workspace(const Extents& one_shard) {
+void check_workspace(const Extents& one_shard, Layout layout = Layout::contiguous) {
   for (const std::int64_t chunk : {5, 24}) {
-    const std::size_t formula = workspace_formula(Kernel{}, one_shard, one_shard.tokens, chunk);
+    const std::int64_t first_part = layout == Layout::zigzag ? (chunk + 1) / 2 : 0;
+    const std::size_t formula = workspace_formula(Kernel{}, one_shard, one_shard.tokens, chunk, first_part);
     for (const int ranks : {1, 2, 4, 8, 16}) {
       std::vector<WorkspaceBytes> bytes(static_cast<std::size_t>(ranks));
       std::int64_t allocated = 0, taken = 0;
@@ -122,8 +129,8 @@ void check_workspace(const Extents& one_shard) {
         comm.barrier();
         if (comm.rank() == 0) allocations.start();
         comm.barrier();
-        const RingAttention attention{comm, shape_of(one_shard), contiguous{one_shard.tokens * ranks}, Kernel{},
-                                      Options{.chunk = chunk}};
+        const RingAttention attention{comm, shape_of(one_shard), any_sharding{one_shard.tokens * ranks, layout},
+                                      Kernel{}, Options{.chunk = chunk}};
         bytes[static_cast<std::size_t>(comm.rank())] = attention.workspace();
         comm.barrier();
         if (comm.rank() == 0) {
@@ -137,13 +144,13 @@ void check_workspace(const Extents& one_shard) {
       for (int rank = 0; rank < ranks; ++rank) {
         const WorkspaceBytes& mine = bytes[static_cast<std::size_t>(rank)];
         CHECK(mine.total() == formula);
-        const contiguous sharding{one_shard.tokens * ranks};
+        const any_sharding sharding{one_shard.tokens * ranks, layout};
         CHECK(mine == workspace_bytes(Kernel{}, shape_of(one_shard), sharding, ranks, rank, chunk));
       }
       CHECK(allocated == static_cast<std::int64_t>(formula) * ranks);
       // What the process took: the workspaces, Kokkos' word on each, and tables of runs.
       CHECK((taken >= allocated || sanitized));
-      CHECK(taken <= allocated + ranks * (2048 + 64 * ranks));
+      CHECK(taken <= allocated + ranks * (2048 + (first_part == 0 ? 64 : 128) * ranks));
     }
   }
 }
@@ -183,16 +190,22 @@ std::array<std::int64_t, 2> bytes_formula(const Extents& e, const any_sharding& 
   std::array<std::int64_t, 2> bytes{};
   const std::int64_t token = std::int64_t{2} * e.batch * e.kv_heads * e.head_dim *
                              static_cast<std::int64_t>(sizeof(typename Kernel::accumulate_type));
+  const ShardTable table(sharding, ranks);
+  const auto wire = [&](Pass pass, const Piece& piece) {
+    std::size_t all = 0;  // a second part begins in a line of its own
+    for (const Part& part : piece.parts()) {
+      all = in_lines(all) + Kernel{}.wire_bytes(pass, shape_of(e), part.tokens.count);
+    }
+    return static_cast<std::int64_t>(all);
+  };
   for (int owner = 0; owner < ranks; ++owner) {
-    for (const Run& run : sharding.runs(owner, ranks)) {
-      for (std::int64_t begin = 0; begin < run.count; begin += chunk) {
-        const std::int64_t tokens = std::min<std::int64_t>(chunk, run.count - begin);
-        if (owner != (rank + 1) % ranks) {
-          bytes[0] += static_cast<std::int64_t>(Kernel{}.wire_bytes(Pass::forward, shape_of(e), tokens));
-          bytes[1] += static_cast<std::int64_t>(Kernel{}.wire_bytes(Pass::backward, shape_of(e), tokens));
-        }
-        if (owner != rank) bytes[1] += token * tokens;
+    for (std::int64_t index = 0; index < table.pieces(owner, chunk); ++index) {
+      const Piece piece = table.piece(owner, index, chunk);
+      if (owner != (rank + 1) % ranks) {
+        bytes[0] += wire(Pass::forward, piece);
+        bytes[1] += wire(Pass::backward, piece);
       }
+      if (owner != rank) bytes[1] += token * piece.tokens();
     }
   }
   return bytes;
@@ -232,6 +245,7 @@ void check_traffic() {
 TEST_CASE("the workspace is the formula's to the byte, whatever the number of ranks, and all that is allocated") {
   Kokkos::Tools::Experimental::set_allocate_data_callback(count_kokkos);
   check_workspace<default_kernel<float>>(one_shard);
+  check_workspace<default_kernel<float>>(one_shard, Layout::zigzag);
   check_workspace<default_kernel<bfloat16>>(one_shard);
   check_workspace<default_kernel<bfloat16>>(narrow_values);
 }

@@ -37,11 +37,11 @@ float value(std::uint64_t which, std::int64_t token, int head, int d) {
 constexpr int heads = 2, dim = 8;
 const Shape shape{.heads = heads, .kv_heads = 1, .head_dim = dim};
 
-void fill(const Piece& piece, const auto& k, const auto& v) {
-  for (std::int64_t i = 0; i < piece.tokens.count; ++i) {
+void fill(const Part& part, const auto& k, const auto& v) {
+  for (std::int64_t i = 0; i < part.tokens.count; ++i) {
     for (int d = 0; d < dim; ++d) {
-      k(0, i, 0, d) = 3 * value(1, piece.tokens.at(i), 0, d);
-      v(0, i, 0, d) = value(2, piece.tokens.at(i), 0, d);
+      k(0, i, 0, d) = 3 * value(1, part.tokens.at(i), 0, d);
+      v(0, i, 0, d) = value(2, part.tokens.at(i), 0, d);
     }
   }
 }
@@ -101,9 +101,9 @@ void check_rows(const Sharding& keys, int ranks, std::int64_t total, const M& ma
 TEST_CASE("some rows attend to all ranks' keys, which are made piece by piece while the ring computes") {
   std::atomic<int> filled = 0;
   const auto streamed = [&](auto& attention) {
-    return make_streamed_source<float>(shape, attention.chunk(), [&](const Piece& piece, const auto& k, const auto& v) {
+    return make_streamed_source<float>(shape, attention.chunk(), [&](const Part& part, const auto& k, const auto& v) {
       ++filled;
-      fill(piece, k, v);
+      fill(part, k, v);
     });
   };
   CHECK_NOTHROW(check_rows(contiguous{1234}, 3, 1234, full{}, false, streamed));
@@ -115,8 +115,8 @@ TEST_CASE("some rows attend to all ranks' keys, which are made piece by piece wh
 struct Held {
   View4 k, v;
   tensor_source<float, Kokkos::HostSpace> source{k, v};
-  auto piece(const Kokkos::DefaultHostExecutionSpace& exec, const Piece& piece) { return source.piece(exec, piece); }
-  void expect(const Piece& piece) { source.expect(piece); }
+  auto part(const Kokkos::DefaultHostExecutionSpace& exec, const Part& part) { return source.part(exec, part); }
+  void expect(const Part& part) { source.expect(part); }
 };
 
 TEST_CASE("keys and values in memory are a source too") {
@@ -156,9 +156,9 @@ TEST_CASE("keys and values in a file are read where they lie, by every sharding;
 
 TEST_CASE("what a source throws ends the call on every rank") {
   const auto broken = [](auto& attention) {
-    return make_streamed_source<float>(shape, attention.chunk(), [](const Piece& piece, const auto& k, const auto& v) {
-      if (piece.tokens.first > 500) throw std::runtime_error("the disk is gone");
-      fill(piece, k, v);
+    return make_streamed_source<float>(shape, attention.chunk(), [](const Part& part, const auto& k, const auto& v) {
+      if (part.tokens.first > 500) throw std::runtime_error("the disk is gone");
+      fill(part, k, v);
     });
   };
   try {

@@ -51,7 +51,7 @@ Bytes needed(Layout layout, const intervals& mask) {
   Bytes all;
   for (int owner = 0; owner < ranks; ++owner) {
     for (std::int64_t index = 0; index < table.pieces(owner, 16); ++index) {
-      const Run keys = table.piece(owner, index, 16).tokens;
+      const Run keys = table.piece(owner, index, 16).parts()[0].tokens;
       for (int rank = 0; rank < ranks; ++rank) {
         bool sees = false;
         table.for_each_token(rank, [&](std::int64_t i, std::int64_t) {
@@ -82,8 +82,7 @@ TEST_CASE("windows and documents over contiguous shards send what is needed and 
   }
 }
 
-TEST_CASE(
-    "a window sends its reach over contiguous shards, and over striped ones everything") {
+TEST_CASE("a window sends its reach over contiguous shards, and over striped ones everything") {
   // Shards of 40 tokens in pieces of 16, 16 and 8: the last two of 7 shards go to one neighbour.
   const auto wire = [](std::int64_t count) {
     return static_cast<std::int64_t>(Kernel{}.wire_bytes(Pass::forward, shape_of(sequence), count));

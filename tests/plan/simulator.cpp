@@ -181,9 +181,7 @@ TEST_CASE("without messages to wait for, even work takes its share of the time, 
   CHECK(time.forward.efficiency() == Approx(1).epsilon(1e-3));
   CHECK(time.backward.efficiency() == Approx(1).epsilon(1e-3));
   CHECK(time.backward.compute_seconds == Approx(time.backward.ideal_seconds));
-  // A zigzag shard is even as a whole, its two runs are not, and they go round one after the other: in every step some rank
-  // has 2 quarters to do, then 1, where the mean is 3/2 and 1/2.
-  CHECK(simulate(model, zigzag{160}, causal{}).forward.efficiency() == Approx(2.0 / 3).margin(0.06));
+  CHECK(simulate(model, zigzag{160}, causal{}).forward.efficiency() > 0.9);
   CHECK(simulate(model, striped{160}, causal{}).forward.efficiency() > 0.9);
   // Early ranks wait for late ones' work under a causal mask on contiguous shards: half of the time is lost.
   CHECK(simulate(model_of(64, 1e12), contiguous{64 * 20}, causal{}).forward.efficiency() == Approx(0.5).margin(0.02));

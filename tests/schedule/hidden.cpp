@@ -1,9 +1,10 @@
 /// \file
-/// Every message of a striped causal ring has a computation to hide behind, whatever the number of pieces.
+/// Every message of a striped or zigzag causal ring has a computation to hide behind, whatever the number of pieces.
 #include <rondo/mask/causal.hpp>
 #include <rondo/schedule/ring.hpp>
 #include <rondo/sharding/shard_table.hpp>
 #include <rondo/sharding/striped.hpp>
+#include <rondo/sharding/zigzag.hpp>
 
 #include <catch2/catch_test_macros.hpp>
 
@@ -21,8 +22,9 @@ std::int64_t pairs(const ShardTable& table, int rank, const Piece& piece, schedu
   table.for_each_token(rank, [&](std::int64_t query, std::int64_t row) {
     if (share == schedule::QueryShare::first_half && row >= half) return;
     if (share == schedule::QueryShare::second_half && row < half) return;
-    for (std::int64_t key = 0; key < piece.tokens.count; ++key)
-      count += allows(causal{}, 0, 0, query, piece.tokens.first + key * piece.tokens.stride);
+    for (const Part& part : piece.parts()) {
+      for (int key = 0; key < part.tokens.count; ++key) count += allows(causal{}, 0, 0, query, part.tokens.at(key));
+    }
   });
   return count;
 }
@@ -40,20 +42,20 @@ std::int64_t fewest_pairs(const ShardTable& table, std::int64_t chunk, std::int6
   return fewest;
 }
 
-TEST_CASE("every message of a striped causal ring has at least an eighth of a piece's pairs to hide behind") {
+TEST_CASE("every message of a balanced causal ring has at least an eighth of a piece's pairs to hide behind") {
   constexpr std::int64_t chunk = 24;
   for (const int ranks : {2, 3, 5}) {
     for (const std::int64_t pieces : {1, 2, 4}) {
-      INFO(ranks << " ranks, " << pieces << " pieces");
-      const ShardTable table(striped{ranks * pieces * chunk}, ranks);
-      const std::int64_t enough = chunk * chunk / 8;
-      const auto ring = [&](int rank) { return schedule::Ring(rank, ranks, pieces); };
-      CHECK(fewest_pairs(table, chunk, ring(0).forward_steps(), [&](int rank, std::int64_t index) {
-              return ring(rank).forward(index);
-            }) >= enough);
-      CHECK(fewest_pairs(table, chunk, ring(0).backward_steps(), [&](int rank, std::int64_t index) {
-              return ring(rank).backward(index);
-            }) >= enough);
+      const std::int64_t tokens = ranks * pieces * chunk;
+      for (const ShardTable& table : {ShardTable(striped{tokens}, ranks), ShardTable(zigzag{tokens}, ranks)}) {
+        INFO(ranks << " ranks, " << pieces << " pieces, " << table.runs(0).size() << " runs");
+        const std::int64_t enough = chunk * chunk / 8;
+        const auto ring = [&](int rank) { return schedule::Ring(rank, ranks, pieces); };
+        CHECK(fewest_pairs(table, chunk, ring(0).forward_steps(),
+                           [&](int rank, std::int64_t index) { return ring(rank).forward(index); }) >= enough);
+        CHECK(fewest_pairs(table, chunk, ring(0).backward_steps(),
+                           [&](int rank, std::int64_t index) { return ring(rank).backward(index); }) >= enough);
+      }
     }
   }
 }

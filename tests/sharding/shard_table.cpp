@@ -18,6 +18,7 @@ namespace {
 using Catch::Matchers::Message;
 using rondo::argument_error;
 using rondo::contiguous;
+using rondo::Part;
 using rondo::Piece;
 using rondo::Run;
 using rondo::ShardTable;
@@ -64,8 +65,23 @@ void check_against_runs(const S& sharding, int ranks) {
     }
     REQUIRE(table.tokens(rank) == static_cast<std::int64_t>(tokens.size()));
     REQUIRE(walk(table, rank) == tokens);
+    if (needed.size() == 2) longest = std::max(longest, table.tokens(rank));
   }
-  REQUIRE(table.longest_run() == longest);
+  REQUIRE(table.longest_piece() == longest);
+}
+
+/// Whether a part lies in one of the rank's runs, at that run's rows.
+template <class S>
+bool in_one_run(const S& sharding, int rank, int ranks, const Part& part) {
+  std::int64_t row = 0;
+  for (const Run& run : sharding.runs(rank, ranks)) {
+    const std::int64_t begin = part.row - row;
+    if (begin >= 0 && begin + part.tokens.count <= run.count && part.tokens == run.part(begin, part.tokens.count)) {
+      return true;
+    }
+    row += run.count;
+  }
+  return false;
 }
 
 template <class S>
@@ -76,29 +92,35 @@ void check_pieces(const S& sharding, int ranks, std::int64_t chunk) {
   for (int rank = 0; rank < ranks; ++rank) {
     const std::int64_t pieces = table.pieces(rank, chunk);
     most = std::max(most, pieces);
+    const auto runs = sharding.runs(rank, ranks);
+    std::int64_t by_runs = 0;
+    for (const Run& run : runs) by_runs += (run.count + chunk - 1) / chunk;
+    if (runs.size() == 2) {
+      const std::int64_t fewest = (table.tokens(rank) + chunk - 1) / chunk;
+      REQUIRE((pieces >= fewest && pieces <= 2 * fewest));  // twice where a share is rounded to half of itself
+    } else {
+      REQUIRE(pieces == by_runs);
+    }
     Tokens tokens;
-    std::int64_t fewest_possible = 0;
-    for (const Run& run : sharding.runs(rank, ranks)) fewest_possible += (run.count + chunk - 1) / chunk;
-    REQUIRE(pieces == fewest_possible);
     for (std::int64_t index = 0; index < pieces; ++index) {
       const Piece piece = table.piece(rank, index, chunk);
-      REQUIRE((piece.tokens.count >= 1 && piece.tokens.count <= chunk));
-      REQUIRE(piece.row == static_cast<std::int64_t>(tokens.size()));
-      // Inside one run: some run of the rank has all of the piece's tokens at the piece's rows.
-      std::int64_t row = 0;
-      bool inside = false;
-      for (const Run& run : sharding.runs(rank, ranks)) {
-        inside = inside || (piece.row >= row && piece.row + piece.tokens.count <= row + run.count &&
-                            piece.tokens.stride == run.stride);
-        row += run.count;
+      REQUIRE((piece.tokens() >= 1 && piece.tokens() <= std::min(chunk, table.longest_piece())));
+      std::int64_t in_parts = 0;
+      for (const Part& part : piece.parts()) {
+        REQUIRE(part.tokens.count >= 1);
+        REQUIRE(in_one_run(sharding, rank, ranks, part));
+        for (int i = 0; i < part.tokens.count; ++i) tokens.emplace_back(part.tokens.at(i), part.row + i);
+        in_parts += part.tokens.count;
       }
-      REQUIRE(inside);
-      for (std::int64_t i = 0; i < piece.tokens.count; ++i) tokens.emplace_back(piece.tokens.at(i), piece.row + i);
+      REQUIRE(piece.tokens() == in_parts);
     }
+    if (runs.size() == 2) std::ranges::sort(tokens, {}, &Tokens::value_type::second);  // run by run
     REQUIRE(tokens == walk(table, rank));
     // Other ranks may have more pieces: beyond its own a rank's are empty.
     for (const std::int64_t beyond : {pieces, pieces + 1, pieces + 100}) {
-      REQUIRE(table.piece(rank, beyond, chunk).tokens.count == 0);
+      const Piece none = table.piece(rank, beyond, chunk);
+      REQUIRE(none.tokens() == 0);
+      REQUIRE(none.parts().size() == 1);
     }
   }
   REQUIRE(table.most_pieces(chunk) == most);
@@ -116,7 +138,7 @@ TEST_CASE("A shard table holds the runs of its sharding, token by token") {
   check_against_runs(uneven(), 3);
 }
 
-TEST_CASE("Pieces cover each shard in the order of its rows and never cross a run") {
+TEST_CASE("Pieces cover each shard in the order of its rows, and no part of one crosses a run") {
   for (const std::int64_t chunk : {1, 2, 3, 4, 7, 16, 1000}) {
     for (const std::int64_t total : {0, 1, 5, 17, 100}) {
       for (const int ranks : {1, 2, 3, 7}) {
@@ -129,11 +151,27 @@ TEST_CASE("Pieces cover each shard in the order of its rows and never cross a ru
   }
 }
 
+TEST_CASE("Pieces of a shard of two runs take of both what is in proportion to their lengths") {
+  const auto parts = [](const ShardTable& table, int rank, std::int64_t index, std::int64_t chunk) {
+    std::vector<Run> runs;
+    for (const Part& part : table.piece(rank, index, chunk).parts()) runs.push_back(part.tokens);
+    return runs;
+  };
+  const ShardTable even(zigzag{64}, 4);  // 8 to 15 and 48 to 55 on rank 1
+  CHECK(parts(even, 1, 0, 8) == std::vector<Run>{{8, 1, 4}, {48, 1, 4}});
+  CHECK(parts(even, 1, 1, 8) == std::vector<Run>{{12, 1, 4}, {52, 1, 4}});
+  CHECK(parts(even, 1, 0, 100) == std::vector<Run>{{8, 1, 8}, {48, 1, 8}});
+  CHECK(parts(even, 1, 9, 1) == std::vector<Run>{{49, 1, 1}});  // a token at a time, run by run
+  const ShardTable uneven(written{16, {{{0, 1, 4}, {4, 1, 12}}}}, 1);
+  CHECK(parts(uneven, 0, 0, 8) == std::vector<Run>{{0, 1, 2}, {4, 1, 6}});
+  CHECK(parts(uneven, 0, 1, 8) == std::vector<Run>{{2, 1, 2}, {10, 1, 6}});
+}
+
 TEST_CASE("A table without ranks or tokens is empty") {
   CHECK(ShardTable{}.ranks() == 0);
-  CHECK(ShardTable{}.longest_run() == 0);
+  CHECK(ShardTable{}.longest_piece() == 0);
   const ShardTable table(contiguous{0}, 3);
-  CHECK(table.longest_run() == 0);
+  CHECK(table.longest_piece() == 0);
   CHECK(table.most_pieces(4) == 0);
 }
 

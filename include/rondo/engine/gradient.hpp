@@ -17,6 +17,12 @@ struct PieceGradient {
   Tensor<A, 4, MemorySpace> v;
 };
 
+/// Of `count` of the piece's tokens from its `first` one on.
+template <class A, class Space>
+PieceGradient<A, Space> part_of(const PieceGradient<A, Space>& piece, std::int64_t first, std::int64_t count) {
+  return {token_rows(piece.k, first, count), token_rows(piece.v, first, count)};
+}
+
 template <class Exec, class A, class Space>
 void zero(const Exec& exec, const PieceGradient<A, Space>& gradient) {
   Kokkos::deep_copy(exec, gradient.k, A{0});

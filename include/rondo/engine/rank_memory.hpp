@@ -10,6 +10,7 @@
 #include <rondo/sharding/shard_table.hpp>
 #include <rondo/workspace.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -23,15 +24,35 @@ inline std::size_t elements(const Shape& shape, std::int64_t tokens, int heads, 
          static_cast<std::size_t>(head_dim);
 }
 
-/// The layout of the workspace for c = `tokens` held and pieces of `chunk`.
+/// Where a part that follows another one in a wire begins.
+inline std::size_t wire_place(std::size_t bytes_before) {
+  constexpr std::size_t line = 128;
+  return (bytes_before + line - 1) / line * line;
+}
+
+/// Bytes of the largest packed piece: of `chunk` tokens in one part, or of two parts where shards have two runs.
 template <BlockKernel Kernel>
-RankLayout rank_layout(const Kernel& kernel, const Shape& shape, std::int64_t tokens, std::int64_t chunk,
-                       bool with_backward) {
+std::size_t largest_wire(const Kernel& kernel, Pass pass, const Shape& shape, const ShardTable& keys,
+                         std::int64_t chunk) {
+  std::size_t largest = kernel.wire_bytes(pass, shape, chunk);
+  for (int rank = 0; rank < keys.ranks(); ++rank) {
+    const auto shares = keys.shares_of_two_runs(rank, chunk);
+    if (!shares) continue;
+    largest = std::max(largest, wire_place(kernel.wire_bytes(pass, shape, (*shares)[0])) +
+                                    kernel.wire_bytes(pass, shape, (*shares)[1]));
+  }
+  return largest;
+}
+
+/// The layout of the workspace for c = `tokens` held and pieces of `chunk` of all ranks' keys.
+template <BlockKernel Kernel>
+RankLayout rank_layout(const Kernel& kernel, const Shape& shape, std::int64_t tokens, const ShardTable& keys,
+                       std::int64_t chunk, bool with_backward) {
   using A = typename Kernel::accumulate_type;
   constexpr bool narrow = !std::is_same_v<typename Kernel::value_type, A>;
   return RankLayout(
-      RankSizes{.forward_wire = kernel.wire_bytes(Pass::forward, shape, chunk),
-                .backward_wire = kernel.wire_bytes(Pass::backward, shape, chunk),
+      RankSizes{.forward_wire = largest_wire(kernel, Pass::forward, shape, keys, chunk),
+                .backward_wire = largest_wire(kernel, Pass::backward, shape, keys, chunk),
                 .rows = sizeof(A) * elements(shape, tokens, shape.heads, 1),
                 .out = narrow ? sizeof(A) * elements(shape, tokens, shape.heads, shape.value_dim) : 0,
                 .queries = narrow ? sizeof(A) * elements(shape, tokens, shape.heads, shape.head_dim) : 0,
@@ -50,11 +71,12 @@ class RankMemory {
   /// Whether outputs are too narrow to serve as accumulators.
   static constexpr bool narrow = !std::is_same_v<T, A>;
 
-  RankMemory(const Kernel& kernel, const Shape& shape, std::int64_t tokens, std::int64_t chunk, bool with_backward)
+  RankMemory(const Kernel& kernel, const Shape& shape, std::int64_t tokens, const ShardTable& keys, std::int64_t chunk,
+             bool with_backward)
       : kernel_(kernel),
         shape_(shape),
         tokens_(tokens),
-        layout_(rank_layout(kernel, shape, tokens, chunk, with_backward)),
+        layout_(rank_layout(kernel, shape, tokens, keys, chunk, with_backward)),
         workspace_(layout_.bytes.total()) {}
 
   const WorkspaceBytes& bytes() const { return layout_.bytes; }
@@ -82,8 +104,11 @@ class RankMemory {
     const auto& slots = pass == Pass::forward ? layout_.forward_slot : layout_.backward_slot;
     return slots[static_cast<std::size_t>(index % RankLayout::slots)];
   }
-  WireView<Space> wire(Pass pass, std::int64_t index, const Piece& piece) const {
-    return WireView<Space>(workspace_.template at<std::byte>(slot(pass, index)), wire_bytes(pass, piece));
+  /// Where the number-th part of the piece of step `index` lies, packed.
+  WireView<Space> wire(Pass pass, std::int64_t index, const Piece& piece, std::size_t number) const {
+    const std::size_t place = number == 0 ? 0 : wire_place(wire_bytes(pass, piece.parts()[0]));
+    return WireView<Space>(workspace_.template at<std::byte>(slot(pass, index) + place),
+                           wire_bytes(pass, piece.parts()[number]));
   }
   Bytes wire_message(Pass pass, std::int64_t index, const Piece& piece) const {
     return workspace_.bytes(slot(pass, index), wire_bytes(pass, piece));
@@ -92,19 +117,24 @@ class RankMemory {
   /// Places for gradients of pieces, to be named by who uses them.
   const std::array<std::size_t, 4>& gradient_places() const { return layout_.gradient; }
   PieceGradient<A, Space> gradient(std::size_t place, const Piece& piece) const {
-    const std::int64_t keys[] = {shape_.batch, piece.tokens.count, shape_.kv_heads, shape_.head_dim};
-    const std::int64_t values[] = {shape_.batch, piece.tokens.count, shape_.kv_heads, shape_.value_dim};
+    const std::int64_t keys[] = {shape_.batch, piece.tokens(), shape_.kv_heads, shape_.head_dim};
+    const std::int64_t values[] = {shape_.batch, piece.tokens(), shape_.kv_heads, shape_.value_dim};
     A* data = workspace_.template at<A>(place);
     return {tensor<Space>(data, keys),
-            tensor<Space>(data + elements(shape_, piece.tokens.count, shape_.kv_heads, shape_.head_dim), values)};
+            tensor<Space>(data + elements(shape_, piece.tokens(), shape_.kv_heads, shape_.head_dim), values)};
   }
   Bytes gradient_message(std::size_t place, const Piece& piece) const {
-    return workspace_.bytes(place, gradient_bytes(piece.tokens.count));
+    return workspace_.bytes(place, gradient_bytes(piece.tokens()));
   }
 
  private:
+  std::size_t wire_bytes(Pass pass, const Part& part) const {
+    return part.tokens.count == 0 ? 0 : kernel_.wire_bytes(pass, shape_, part.tokens.count);
+  }
   std::size_t wire_bytes(Pass pass, const Piece& piece) const {
-    return piece.tokens.count == 0 ? 0 : kernel_.wire_bytes(pass, shape_, piece.tokens.count);
+    const auto parts = piece.parts();
+    const std::size_t first = wire_bytes(pass, parts[0]);
+    return parts.size() == 1 ? first : wire_place(first) + wire_bytes(pass, parts[1]);
   }
   std::size_t gradient_bytes(std::int64_t tokens) const {
     return sizeof(A) * elements(shape_, tokens, shape_.kv_heads, shape_.head_dim + shape_.value_dim);

@@ -12,9 +12,9 @@
 namespace rondo {
 namespace detail {
 
-/// Tokens of a piece: what was asked for, or the longest run if that is shorter.
+/// Tokens of a piece: what was asked for, or the longest piece there is if that is shorter.
 inline std::int64_t piece_tokens(const ShardTable& table, std::int64_t chunk) {
-  return std::max<std::int64_t>(1, std::min(chunk, table.longest_run()));
+  return std::max<std::int64_t>(1, std::min(chunk, table.longest_piece()));
 }
 
 /// \throws argument_error when the workspace would be larger than the budget (0: there is none), with what it consists of
@@ -42,8 +42,8 @@ WorkspaceBytes workspace_bytes(const Kernel& kernel, const Shape& shape, const S
         detail::message("workspace_bytes: rank ", rank, " does not exist, there are ", ranks, " ranks"));
   }
   const std::int64_t tokens = detail::query_table(sharding, ranks).tokens(rank);
-  const std::int64_t piece = detail::piece_tokens(detail::key_table(sharding, ranks), chunk);
-  return detail::rank_layout(kernel, shape.checked(), tokens, piece, backward).bytes;
+  const ShardTable keys = detail::key_table(sharding, ranks);
+  return detail::rank_layout(kernel, shape.checked(), tokens, keys, detail::piece_tokens(keys, chunk), backward).bytes;
 }
 
 }  // namespace rondo

@@ -16,19 +16,21 @@ namespace rondo::schedule {
 
 /// Whether any of a rank's queries see some of a piece.
 template <Mask M>
-bool rank_sees(const M& mask, int batch, int heads, const ShardTable& queries, int rank, const Run& keys) {
-  return std::ranges::any_of(queries.runs(rank),
-                             [&](const Run& run) { return sees_some(mask, batch, heads, run, keys); });
+bool rank_sees(const M& mask, int batch, int heads, const ShardTable& queries, int rank, const Piece& keys) {
+  return std::ranges::any_of(keys.parts(), [&](const Part& part) {
+    return std::ranges::any_of(queries.runs(rank),
+                               [&](const Run& run) { return sees_some(mask, batch, heads, run, part.tokens); });
+  });
 }
 
 /// For every piece, how far it travels each way round the ring: up, to the owner's next ranks, and down, as far as queries see
 /// some of it. The same on all ranks; eight bytes for every (owner, piece).
 class Travels {
  public:
-  /// \param tokens  (owner, piece): those of the piece
-  /// \param sees    (visited rank, owner, piece, its tokens): whether that rank's queries see some of them
-  template <class Tokens, class F>
-  void update(int ranks, std::int64_t pieces, const Tokens& tokens, const F& sees) {
+  /// \param piece_of  (owner, piece): the piece
+  /// \param sees      (visited rank, owner, piece, the same): whether that rank's queries see some of it
+  template <class PieceOf, class F>
+  void update(int ranks, std::int64_t pieces, const PieceOf& piece_of, const F& sees) {
     ranks_ = ranks;
     pieces_ = pieces;
     reach_.assign(static_cast<std::size_t>(ranks) * static_cast<std::size_t>(pieces), {});
@@ -36,7 +38,7 @@ class Travels {
     std::vector<std::uint8_t> needed(static_cast<std::size_t>(ranks));  // [hop], of one piece
     for (int owner = 0; owner < ranks; ++owner) {
       for (std::int64_t piece = 0; piece < pieces; ++piece) {
-        const Run keys = tokens(owner, piece);
+        const Piece keys = piece_of(owner, piece);
         for (int hop = 1; hop < ranks; ++hop) {
           needed[static_cast<std::size_t>(hop)] = sees((owner + hop) % ranks, owner, piece, keys);
         }
@@ -112,16 +114,15 @@ class Needs {
     needed_.assign(count, 1);
     needed_by_.assign(count, 1);
     all_ = true;
-    const auto tokens_of = [&](int owner, std::int64_t piece) { return keys.piece(owner, piece, chunk).tokens; };
-    travels_.update(keys.ranks(), pieces, tokens_of,
-                    [&](int visited, int owner, std::int64_t piece, const Run& tokens) {
-                      const bool needs = rank_sees(mask, batch, heads, queries, visited, tokens);
-                      if (visited == rank_) needed_[travels_.at(owner, piece)] = needs;
-                      if (owner == rank_) needed_by_[travels_.at(visited, piece)] = needs;
-                      // Nobody is told of an empty message, and an idle rank takes part in every step all the same.
-                      all_ = all_ && (needs || tokens.count == 0 || queries.tokens(visited) == 0);
-                      return needs;
-                    });
+    const auto piece_of = [&](int owner, std::int64_t piece) { return keys.piece(owner, piece, chunk); };
+    travels_.update(keys.ranks(), pieces, piece_of, [&](int visited, int owner, std::int64_t piece, const Piece& held) {
+      const bool needs = rank_sees(mask, batch, heads, queries, visited, held);
+      if (visited == rank_) needed_[travels_.at(owner, piece)] = needs;
+      if (owner == rank_) needed_by_[travels_.at(visited, piece)] = needs;
+      // Nobody is told of an empty message, and an idle rank takes part in every step all the same.
+      all_ = all_ && (needs || held.tokens() == 0 || queries.tokens(visited) == 0);
+      return needs;
+    });
     return true;
   }
 

@@ -64,7 +64,7 @@ std::int64_t allowed_pairs(const M& mask, int batch, int heads, const Runs& quer
 /// Allowed pairs of a rank's share of its own queries and a piece.
 template <Mask M>
 std::int64_t allowed_pairs(const M& mask, int batch, int heads, const ShardTable& queries, int rank, QueryShare share,
-                           const Run& keys) {
+                           const Piece& keys) {
   const std::int64_t half = (queries.tokens(rank) + 1) / 2;
   const std::int64_t begin = share == QueryShare::second_half ? half : 0;
   const std::int64_t end = share == QueryShare::first_half ? half : queries.tokens(rank);
@@ -72,7 +72,10 @@ std::int64_t allowed_pairs(const M& mask, int batch, int heads, const ShardTable
   std::int64_t row = 0;
   for (const Run& run : queries.runs(rank)) {
     const std::int64_t from = std::max(begin, row), to = std::min(end, row + run.count);
-    if (from < to) work += allowed_pairs(mask, batch, heads, std::array{run.part(from - row, to - from)}, keys);
+    for (const Part& part : keys.parts()) {
+      if (from >= to) break;
+      work += allowed_pairs(mask, batch, heads, std::array{run.part(from - row, to - from)}, part.tokens);
+    }
     row += run.count;
   }
   return work;
@@ -98,9 +101,9 @@ WorkReport work_report(const S& sharding, int ranks, const M& mask, int batch = 
     report.step.resize(static_cast<std::size_t>(steps), std::vector<std::int64_t>(count, 0));
     for (std::int64_t index = 0; index < steps; ++index) {
       const Step at = skips ? skipping.forward(index) : ring.forward(index);
-      const Run keys = table.piece(at.owner, at.piece, chunk).tokens;
+      const Piece keys = table.piece(at.owner, at.piece, chunk);
       const auto of = static_cast<std::size_t>(rank);
-      if (at.send_to >= 0) report.tokens_sent[of] += keys.count;
+      if (at.send_to >= 0) report.tokens_sent[of] += keys.tokens();
       if (!at.computes) continue;
       const auto back = static_cast<std::size_t>((rank + ranks - at.owner) % ranks);
       const std::int64_t work = allowed_pairs(mask, batch, heads, queries, rank, at.queries, keys);

@@ -7,17 +7,40 @@
 #include <rondo/sharding/concept.hpp>
 
 #include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <vector>
 
 namespace rondo {
 
-/// Where a piece of a shard lies: its tokens in the sequence, and its rows in the rank's tensors.
-struct Piece {
+/// Part of one run of a shard: its tokens in the sequence, and the row of the first in the rank's tensors.
+struct Part {
   Run tokens;
   std::int64_t row = 0;
+};
+
+/// What circulates at a time. Of a shard of two runs a piece takes its share of each, so that all pieces are alike:
+/// under a causal mask every rank has work with zigzag's early run, and few with its late one. Otherwise a piece lies in
+/// one run.
+class Piece {
+ public:
+  Piece() = default;
+  explicit Piece(const Part& part) : parts_{part, {}} {}
+  Piece(const Part& first, const Part& second) : parts_{first, second}, count_(2) {}
+
+  /// In the order of their rows. At least one; it is empty where the piece is.
+  std::span<const Part> parts() const { return {parts_.data(), count_}; }
+  /// Number of tokens.
+  std::int64_t tokens() const { return std::int64_t{parts_[0].tokens.count} + parts_[1].tokens.count; }
+
+ private:
+  std::array<Part, 2> parts_{};
+  std::size_t count_ = 1;
 };
 
 /// Which tokens every rank holds. Built once from a Sharding and a number of ranks; the only thing in Rondo whose
@@ -71,10 +94,14 @@ class ShardTable {
     }
   }
 
-  /// Number of pieces of at most `chunk` tokens in the shard of `rank`. A piece never crosses a run.
+  /// Number of pieces of at most `chunk` tokens in the shard of `rank`.
   std::int64_t pieces(int rank, std::int64_t chunk) const {
+    const auto shares = shares_of_two_runs(rank, chunk);
     std::int64_t count = 0;
-    for (const Run& run : runs(rank)) count += (run.count + chunk - 1) / chunk;
+    for (std::size_t run = 0; run < runs(rank).size(); ++run) {
+      const std::int64_t here = cut_into(runs(rank)[run].count, shares ? (*shares)[run] : chunk);
+      count = shares ? std::max(count, here) : count + here;
+    }
     return count;
   }
 
@@ -85,19 +112,34 @@ class ShardTable {
     return most;
   }
 
-  /// The index-th piece of a rank's shard, in the order of its rows; an empty one when there is none.
+  /// The index-th piece of a rank's shard, in the order of its rows (of each run); an empty one when there is none.
   Piece piece(int rank, std::int64_t index, std::int64_t chunk) const {
+    if (const auto shares = shares_of_two_runs(rank, chunk)) {
+      const Run &early = runs(rank)[0], &late = runs(rank)[1];
+      const Part first = part(early, 0, index, (*shares)[0]), second = part(late, early.count, index, (*shares)[1]);
+      if (second.tokens.count == 0) return Piece(first);
+      return first.tokens.count == 0 ? Piece(second) : Piece(first, second);
+    }
     std::int64_t row = 0;
     for (const Run& run : runs(rank)) {
-      const std::int64_t here = (run.count + chunk - 1) / chunk;
-      if (index < here) {
-        const std::int64_t begin = index * chunk;
-        return {run.part(begin, std::min<std::int64_t>(chunk, run.count - begin)), row + begin};
-      }
+      const std::int64_t here = cut_into(run.count, chunk);
+      if (index < here) return Piece(part(run, row, index, chunk));
       index -= here;
       row += run.count;
     }
     return {};
+  }
+
+  /// Tokens that a piece takes of each run of a shard of two, in proportion to their lengths; nothing of other shards.
+  std::optional<std::array<std::int64_t, 2>> shares_of_two_runs(int rank, std::int64_t chunk) const {
+    const std::span<const Run> both = runs(rank);
+    if (chunk < 2 || both.size() != 2 || both[0].count == 0 || both[1].count == 0) return std::nullopt;
+    const std::int64_t early = both[0].count, all = early + both[1].count;
+    if (chunk >= all) return std::array{early, all - early};
+    const auto share = static_cast<std::int64_t>(
+        std::llround(static_cast<double>(chunk) * static_cast<double>(early) / static_cast<double>(all)));
+    const std::int64_t first = std::clamp<std::int64_t>(share, 1, chunk - 1);
+    return std::array{first, chunk - first};
   }
 
   /// A number over who holds what, which ranks compare.
@@ -108,18 +150,32 @@ class ShardTable {
     return number;
   }
 
-  /// Length of the longest run of any rank.
-  std::int64_t longest_run() const {
+  /// Tokens of the largest piece of any rank, however large pieces may be.
+  std::int64_t longest_piece() const {
     std::int64_t longest = 0;
-    for (const Run& run : runs_) longest = std::max<std::int64_t>(longest, run.count);
+    for (int rank = 0; rank < ranks(); ++rank) {
+      const bool together = runs(rank).size() == 2;
+      std::int64_t tokens_of_piece = together ? tokens(rank) : 0;
+      for (const Run& run : runs(rank)) tokens_of_piece = std::max<std::int64_t>(tokens_of_piece, run.count);
+      longest = std::max(longest, tokens_of_piece);
+    }
     return longest;
   }
 
  private:
+  static std::int64_t cut_into(std::int64_t tokens, std::int64_t length) { return (tokens + length - 1) / length; }
+
+  /// The index-th of a run's parts of `length` tokens, which is empty beyond the last one.
+  static Part part(const Run& run, std::int64_t row, std::int64_t index, std::int64_t length) {
+    const std::int64_t begin = index * length;
+    if (begin >= run.count) return {};
+    return {run.part(begin, std::min(length, run.count - begin)), row + begin};
+  }
+
   void check_inside(const Run& run, int rank) const {
     if (run.count >= 0 && run.stride >= 1 && run.first >= 0 && (run.count == 0 || run.last() < total_)) return;
-    throw argument_error(detail::message("rank ", rank, " holds a run of ", run.count, " tokens from ", run.first, " by ",
-                                         run.stride, ": it leaves the sequence of ", total_, " tokens"));
+    throw argument_error(detail::message("rank ", rank, " holds a run of ", run.count, " tokens from ", run.first,
+                                         " by ", run.stride, ": it leaves the sequence of ", total_, " tokens"));
   }
 
   std::int64_t total_ = 0;

@@ -27,8 +27,8 @@ class EverybodysNeeds {
       by_distance_.resize(2 * static_cast<std::size_t>(ranks) * static_cast<std::size_t>(pieces_));
       for (int hop = 1; hop < ranks; ++hop) {
         for (std::int64_t piece = 0; piece < pieces_; ++piece) {
-          by_distance_[place(hop, 0, piece)] = asked(hop, tokens(0, piece));
-          by_distance_[place(0, hop, piece)] = asked(0, tokens(hop, piece));
+          by_distance_[place(hop, 0, piece)] = asked(hop, piece_of(0, piece));
+          by_distance_[place(0, hop, piece)] = asked(0, piece_of(hop, piece));
         }
       }
       all_ = std::ranges::all_of(by_distance_.begin() + 2 * pieces_, by_distance_.end(),
@@ -37,10 +37,10 @@ class EverybodysNeeds {
     }
     all_ = true;
     travels_.update(
-        ranks, pieces_, [&](int owner, std::int64_t piece) { return tokens(owner, piece); },
-        [&](int visited, int owner, std::int64_t piece, const Run& keys) {
+        ranks, pieces_, [&](int owner, std::int64_t piece) { return piece_of(owner, piece); },
+        [&](int visited, int owner, std::int64_t piece, const Piece& keys) {
           const bool needs = by_distance_.empty() ? asked(visited, keys) : sees(visited, owner, piece);
-          all_ = all_ && (needs || keys.count == 0 || table_.tokens(visited) == 0);
+          all_ = all_ && (needs || keys.tokens() == 0 || table_.tokens(visited) == 0);
           return needs;
         });
   }
@@ -48,7 +48,7 @@ class EverybodysNeeds {
   /// Whether every rank needs every piece; then nothing else is known.
   bool all() const { return all_; }
   const schedule::Travels& travels() const { return travels_; }
-  Run tokens(int owner, std::int64_t piece) const { return table_.piece(owner, piece, chunk_).tokens; }
+  Piece piece_of(int owner, std::int64_t piece) const { return table_.piece(owner, piece, chunk_); }
 
   /// One rank's, for its steps.
   struct Of {
@@ -60,9 +60,9 @@ class EverybodysNeeds {
   Of of(int rank) const { return {*this, rank}; }
 
  private:
-  bool asked(int visited, const Run& keys) const { return schedule::rank_sees(mask_, 1, 1, table_, visited, keys); }
+  bool asked(int visited, const Piece& keys) const { return schedule::rank_sees(mask_, 1, 1, table_, visited, keys); }
   bool sees(int visited, int owner, std::int64_t piece) const {
-    if (by_distance_.empty()) return asked(visited, tokens(owner, piece));
+    if (by_distance_.empty()) return asked(visited, piece_of(owner, piece));
     return by_distance_[place(visited, owner, piece)] != 0;
   }
   /// Of a pair's distance: first those whose visited rank is the later one.
@@ -125,7 +125,8 @@ class SkippingWalk {
  private:
   static std::size_t at(int rank) { return static_cast<std::size_t>(rank); }
   double piece_bytes(const schedule::Step& step, bool backward) const {
-    return static_cast<double>(needs_.tokens(step.owner, step.piece).count) * model_.attention.wire_bytes(backward);
+    return static_cast<double>(needs_.piece_of(step.owner, step.piece).tokens()) *
+           model_.attention.wire_bytes(backward);
   }
 
   /// \return bytes sent
@@ -133,10 +134,10 @@ class SkippingWalk {
     const schedule::Step& step = steps_[at(rank)];
     const double piece = step.send_to >= 0 ? piece_bytes(step, backward) : 0;
     const schedule::Step& before = before_[at(rank)];
-    const double gradient =
-        step.gradient_to >= 0
-            ? static_cast<double>(needs_.tokens(before.owner, before.piece).count) * model_.attention.gradient_bytes()
-            : 0;
+    const double gradient = step.gradient_to >= 0
+                                ? static_cast<double>(needs_.piece_of(before.owner, before.piece).tokens()) *
+                                      model_.attention.gradient_bytes()
+                                : 0;
     const double now = asked_[at(rank)] = now_[at(rank)];
     if (piece + gradient == 0) return 0;
     // The link that a piece takes down is the one that its receiver sends up by.
@@ -154,7 +155,7 @@ class SkippingWalk {
     const schedule::Step& step = steps_[at(rank)];
     if (!step.computes) return;
     const std::int64_t pairs =
-        schedule::allowed_pairs(mask_, 1, 1, table_, rank, step.queries, needs_.tokens(step.owner, step.piece));
+        schedule::allowed_pairs(mask_, 1, 1, table_, rank, step.queries, needs_.piece_of(step.owner, step.piece));
     if (pairs == 0) return;
     const double share = step.queries == schedule::QueryShare::all ? 1 : 0.5;
     const double seconds = static_cast<double>(pairs) * model_.pair_seconds(backward) + share * model_.step_seconds;
@@ -166,7 +167,7 @@ class SkippingWalk {
   void wait(int rank) {
     const schedule::Step& step = steps_[at(rank)];
     double& now = now_[at(rank)];
-    const auto tokens = [&](int owner, std::int64_t piece) { return needs_.tokens(owner, piece).count; };
+    const auto tokens = [&](int owner, std::int64_t piece) { return needs_.piece_of(owner, piece).tokens(); };
     if (step.send_to >= 0 && tokens(step.owner, step.piece) > 0) {
       now = std::max({now, piece_due_[at(rank)], asked_[at(step.send_to)]});
     }

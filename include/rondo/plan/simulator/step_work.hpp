@@ -9,6 +9,7 @@
 #include <rondo/mask/window.hpp>
 #include <rondo/sharding/shard_table.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 #include <utility>
@@ -40,37 +41,50 @@ class StepWork {
 
   const ShardTable& table() const { return table_; }
 
-  /// Calls f(first rank, last rank, pairs) for ranks with the same number of pairs in step `hop`, in which rank 0 has
-  /// `keys` as its visitor.
+  /// Calls f(first rank, last rank, pairs, share) for ranks with the same number of pairs in step `hop` with that part
+  /// of their visitors which is `keys` of rank 0's: one of several, a share of the step.
   template <Mask M, class F>
   void for_ranks(const M& mask, int hop, const Run& keys, const F& f) const {
-    const std::int64_t piece = piece_of(owner(0, hop), keys);
+    const Place place = place_of(owner(0, hop), keys);
+    const double share = 1.0 / static_cast<double>(table_.piece(owner(0, hop), place.piece, chunk_).parts().size());
     const int ranks = table_.ranks();
     if (by_distance<M> && alike_) {
       // Visitors from behind in the sequence are all as far away, and so are those from ahead.
-      if (hop > 0) f(0, hop, pairs(mask, 0, hop, piece));
-      f(hop, ranks, pairs(mask, ranks - 1, hop, piece));
+      if (hop > 0) f(0, hop, pairs(mask, 0, hop, place), share);
+      f(hop, ranks, pairs(mask, ranks - 1, hop, place), share);
     } else {
-      for (int rank = 0; rank < ranks; ++rank) f(rank, rank + 1, pairs(mask, rank, hop, piece));
+      for (int rank = 0; rank < ranks; ++rank) f(rank, rank + 1, pairs(mask, rank, hop, place), share);
     }
   }
 
  private:
   int owner(int rank, int hop) const { return (rank + table_.ranks() - hop) % table_.ranks(); }
 
-  /// Which of its owner's pieces that is.
-  std::int64_t piece_of(int owner, const Run& keys) const {
+  struct Place {
+    std::int64_t piece;
+    std::size_t part;
+  };
+
+  /// Which part of which of its owner's pieces that is.
+  Place place_of(int owner, const Run& keys) const {
     const std::int64_t pieces = table_.pieces(owner, chunk_);
-    std::int64_t piece = 0;
-    while (piece < pieces && !(table_.piece(owner, piece, chunk_).tokens == keys)) ++piece;
-    return piece;
+    for (std::int64_t index = 0; index < pieces; ++index) {
+      const Piece piece = table_.piece(owner, index, chunk_);
+      for (std::size_t part = 0; part < piece.parts().size(); ++part) {
+        if (piece.parts()[part].tokens == keys) return {index, part};
+      }
+    }
+    return {pieces, 0};
   }
 
   template <class M>
-  double pairs(const M& mask, int rank, int hop, std::int64_t piece) const {
-    const Run keys = table_.piece(owner(rank, hop), piece, chunk_).tokens;
+  double pairs(const M& mask, int rank, int hop, const Place& place) const {
+    const Piece piece = table_.piece(owner(rank, hop), place.piece, chunk_);
+    if (place.part >= piece.parts().size()) return 0;
     std::int64_t pairs = 0;
-    for (const Run& queries : table_.runs(rank)) pairs += mask.work(0, 0, queries, keys);
+    for (const Run& queries : table_.runs(rank)) {
+      pairs += mask.work(0, 0, queries, piece.parts()[place.part].tokens);
+    }
     return static_cast<double>(pairs);
   }
 

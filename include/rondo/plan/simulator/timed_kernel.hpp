@@ -68,8 +68,8 @@ class timed_kernel {
   void compute(const P& problem, const Run& queries, const Run& keys, double pair_seconds) const {
     // A step may come in several calls, each with a part of rank 0's queries.
     const double share = static_cast<double>(queries.count) / static_cast<double>(work_->table().tokens(0));
-    work_->for_ranks(problem.mask, clocks_->hop, keys, [&](int first, int last, double pairs) {
-      clocks_->compute(first, last, share * (pairs * pair_seconds + time_.step_seconds));
+    work_->for_ranks(problem.mask, clocks_->hop, keys, [&](int first, int last, double pairs, double part) {
+      clocks_->compute(first, last, share * (pairs * pair_seconds + part * time_.step_seconds));
     });
   }
 
