@@ -16,6 +16,7 @@
 #include <rondo/problem.hpp>
 #include <rondo/schedule/needs.hpp>
 #include <rondo/schedule/ring.hpp>
+#include <rondo/schedule/share.hpp>
 #include <rondo/schedule/skipping_ring.hpp>
 #include <rondo/sharding/shard_table.hpp>
 #include <rondo/source.hpp>
@@ -310,16 +311,7 @@ class Engine {
   /// Calls f(run, first row) for each of this rank's runs, cut to a share of its rows.
   template <class F>
   void for_own_runs(schedule::QueryShare share, const F& f) const {
-    const std::int64_t half = (tokens() + 1) / 2;
-    const std::int64_t begin = share == schedule::QueryShare::second_half ? half : 0;
-    const std::int64_t end = share == schedule::QueryShare::first_half ? half : tokens();
-    std::int64_t row = 0;
-    for (const Run& run : queries_->runs(comm_->rank())) {
-      const std::int64_t from = std::max(begin, row);
-      const std::int64_t to = std::min(end, row + run.count);
-      if (from < to) f(run.part(from - row, to - from), from);
-      row += run.count;
-    }
+    schedule::for_share(*queries_, comm_->rank(), share, f);
   }
 
   void store(const Exec& exec, const PieceGradient<A, Space>& sum, const Piece& piece,

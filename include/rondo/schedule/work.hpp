@@ -5,6 +5,7 @@
 
 #include <rondo/mask/concept.hpp>
 #include <rondo/schedule/ring.hpp>
+#include <rondo/schedule/share.hpp>
 #include <rondo/schedule/skipping_ring.hpp>
 #include <rondo/sharding/cross.hpp>
 #include <rondo/sharding/shard_table.hpp>
@@ -65,19 +66,10 @@ std::int64_t allowed_pairs(const M& mask, int batch, int heads, const Runs& quer
 template <Mask M>
 std::int64_t allowed_pairs(const M& mask, int batch, int heads, const ShardTable& queries, int rank, QueryShare share,
                            const Piece& keys) {
-  const std::int64_t half = (queries.tokens(rank) + 1) / 2;
-  const std::int64_t begin = share == QueryShare::second_half ? half : 0;
-  const std::int64_t end = share == QueryShare::first_half ? half : queries.tokens(rank);
   std::int64_t work = 0;
-  std::int64_t row = 0;
-  for (const Run& run : queries.runs(rank)) {
-    const std::int64_t from = std::max(begin, row), to = std::min(end, row + run.count);
-    for (const Part& part : keys.parts()) {
-      if (from >= to) break;
-      work += allowed_pairs(mask, batch, heads, std::array{run.part(from - row, to - from)}, part.tokens);
-    }
-    row += run.count;
-  }
+  for_share(queries, rank, share, [&](const Run& run, std::int64_t /*row*/) {
+    for (const Part& part : keys.parts()) work += allowed_pairs(mask, batch, heads, std::array{run}, part.tokens);
+  });
   return work;
 }
 
