@@ -23,6 +23,21 @@ bool rank_sees(const M& mask, int batch, int heads, const ShardTable& queries, i
   });
 }
 
+/// Some of a piece's hops up the ring, from the first to the last.
+struct HopRange {
+  int first = 0;
+  int last = 0;
+};
+
+/// Adds a hop later than all that are there.
+inline void append_hop(std::vector<HopRange>& hops, int hop) {
+  if (!hops.empty() && hops.back().last + 1 == hop) {
+    hops.back().last = hop;
+  } else {
+    hops.push_back({hop, hop});
+  }
+}
+
 /// For every piece, how far it travels each way round the ring: up, to the owner's next ranks, and down, as far as queries see
 /// some of it. The same on all ranks; eight bytes for every (owner, piece).
 class Travels {
@@ -31,17 +46,25 @@ class Travels {
   /// \param sees      (visited rank, owner, piece, the same): whether that rank's queries see some of it
   template <class PieceOf, class F>
   void update(int ranks, std::int64_t pieces, const PieceOf& piece_of, const F& sees) {
+    update(ranks, pieces, [&](int owner, std::int64_t piece, std::vector<HopRange>& needed) {
+      const Piece keys = piece_of(owner, piece);
+      for (int hop = 1; hop < ranks; ++hop) {
+        if (sees((owner + hop) % ranks, owner, piece, keys)) append_hop(needed, hop);
+      }
+    });
+  }
+  /// \param hops_of  (owner, piece, ranges): appends the hops to ranks that need the piece, in ascending order
+  template <class F>
+  void update(int ranks, std::int64_t pieces, const F& hops_of) {
     ranks_ = ranks;
     pieces_ = pieces;
     reach_.assign(static_cast<std::size_t>(ranks) * static_cast<std::size_t>(pieces), {});
     most_.assign(static_cast<std::size_t>(pieces), {});
-    std::vector<std::uint8_t> needed(static_cast<std::size_t>(ranks));  // [hop], of one piece
+    std::vector<HopRange> needed;
     for (int owner = 0; owner < ranks; ++owner) {
       for (std::int64_t piece = 0; piece < pieces; ++piece) {
-        const Piece keys = piece_of(owner, piece);
-        for (int hop = 1; hop < ranks; ++hop) {
-          needed[static_cast<std::size_t>(hop)] = sees((owner + hop) % ranks, owner, piece, keys);
-        }
+        needed.clear();
+        hops_of(owner, piece, needed);
         const Reach reach = shortest_ways(needed);
         reach_[at(owner, piece)] = reach;
         Reach& most = most_[static_cast<std::size_t>(piece)];
@@ -67,19 +90,14 @@ class Travels {
   };
   static int of(const Reach& reach, int way) { return way > 0 ? reach.up : reach.down; }
 
-  /// Up to some rank and down to the next one that needs it: the fewest hops in all.
-  Reach shortest_ways(const std::vector<std::uint8_t>& needed) const {
-    const auto needs = [&](int hop) { return needed[static_cast<std::size_t>(hop)] != 0; };
-    Reach best{0, 0};
-    bool found = false;
-    for (int up = 0; up < ranks_; ++up) {
-      if (up > 0 && !needs(up)) continue;
-      int after = up + 1;
-      while (after < ranks_ && !needs(after)) ++after;
-      const Reach reach{up, ranks_ - after};
+  /// Up to some rank and down to the next one that needs it: the fewest hops in all. Inside a range nothing is left out.
+  Reach shortest_ways(const std::vector<HopRange>& needed) const {
+    Reach best{0, needed.empty() ? 0 : ranks_ - needed.front().first};
+    for (std::size_t range = 0; range < needed.size(); ++range) {
+      const int after = range + 1 < needed.size() ? needed[range + 1].first : ranks_;
+      const Reach reach{needed[range].last, ranks_ - after};
       const int hops = reach.up + reach.down, fewest = best.up + best.down;
-      if (!found || hops < fewest || (hops == fewest && reach.down == 0)) best = reach;
-      found = true;
+      if (hops < fewest || (hops == fewest && reach.down == 0)) best = reach;
     }
     return best;
   }

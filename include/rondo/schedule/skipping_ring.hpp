@@ -23,6 +23,22 @@ inline std::vector<std::int64_t> first_steps(const Travels& travels) {
   return first;
 }
 
+/// Where in the schedule a step is.
+struct Place {
+  std::int64_t piece;
+  int way;  ///< 1 up, -1 down
+  int hop;
+};
+
+/// The same on all ranks. \param first  of first_steps
+inline Place place_of(std::int64_t index, const Travels& travels, const std::vector<std::int64_t>& first) {
+  const auto after = std::upper_bound(first.begin(), first.end(), index);
+  const std::int64_t piece = after - first.begin() - 1;
+  const auto hop = static_cast<int>(index - first[static_cast<std::size_t>(piece)]);
+  const int up = travels.most(piece, 1);
+  return hop <= up ? Place{piece, 1, hop} : Place{piece, -1, hop - up - 1};
+}
+
 /// Piece by piece: the owner's at hop 0, then up, from each rank to the next, and, if anybody's pieces go that way, the owner's
 /// once more and down. What is computed between is what the mask leaves. The own piece is computed with in two halves where
 /// there are two such steps, so that each has something to hide its messages behind.
@@ -41,7 +57,7 @@ class SkippingSteps {
   std::int64_t backward_steps() const { return forward_steps() + (travels_.pieces() > 0 ? 1 : 0); }
 
   Step forward(std::int64_t index) const {
-    const Place at = place(index);
+    const Place at = place_of(index, travels_, first_);
     Step step;
     step.piece = at.piece;
     step.hop = at.hop;
@@ -74,7 +90,7 @@ class SkippingSteps {
       step.completes = index > 0 && index == first_[static_cast<std::size_t>(step.piece)];
     }
     if (index == 0) return step;
-    const Place before = place(index - 1);
+    const Place before = place_of(index - 1, travels_, first_);
     if (before.hop == 0) return step;
     const Step previous = forward(index - 1);
     if (previous.computes) step.gradient_to = previous.owner;
@@ -87,21 +103,7 @@ class SkippingSteps {
   }
 
  private:
-  struct Place {
-    std::int64_t piece;
-    int way;  ///< 1 up, -1 down
-    int hop;
-  };
-
   int rank(int number) const { return (number % travels_.ranks() + travels_.ranks()) % travels_.ranks(); }
-
-  Place place(std::int64_t index) const {
-    const auto after = std::upper_bound(first_.begin(), first_.end(), index);
-    const std::int64_t piece = after - first_.begin() - 1;
-    const auto hop = static_cast<int>(index - first_[static_cast<std::size_t>(piece)]);
-    const int up = travels_.most(piece, 1);
-    return hop <= up ? Place{piece, 1, hop} : Place{piece, -1, hop - up - 1};
-  }
 
   int rank_;
   const Travels& travels_;
