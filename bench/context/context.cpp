@@ -9,6 +9,8 @@
 
 #include <rondo/rondo.hpp>
 
+#include <malloc.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
@@ -215,6 +217,8 @@ int main(int argc, char** argv) {
       }
     }
     budget <<= 20;
+    // What a row of the table frees goes back at once, so that the next one's is all that is resident more.
+    mallopt(M_MMAP_THRESHOLD, 1 << 20);
     const Kokkos::ScopeGuard kokkos(Kokkos::InitializationSettings().set_num_threads(1).set_disable_warnings(true));
     const MemoryCount counting;
     const std::int64_t plain = most_tokens(budget, plain_bytes);
