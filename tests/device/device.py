@@ -91,7 +91,7 @@ def has_words(mangled, words):
 
 def own_name(mangled):
     """The identifiers of a mangled name that tell Rondo's kernels apart."""
-    known = r"(?<=\d)(portable|mma|mfma|[A-Za-z]+Fold|[A-Za-z]+Gradient|bfloat16|float16|softcap)(?=[\dEIL])"
+    known = r"(?<=\d)(portable|mma|mfma|hopper|[A-Za-z]+Fold|[A-Za-z]+Gradient|bfloat16|float16|softcap)(?=[\dEIL])"
     return " ".join(dict.fromkeys(re.findall(known, mangled)))
 
 
@@ -132,6 +132,10 @@ def main():
     for name, numbers in kernels:
         if own_name(name):
             print(f"{given.arch} {own_name(name)}: " + ", ".join(f"{n} {q}" for q, n in numbers.items()))
+    if slow := [line for line in report.splitlines() if "wgmma" in line and "serialized" in line or "setmaxnreg" in line]:
+        print("\n".join(slow))
+        print("products of warp groups wait for each other, or registers are not shared out as they should be")
+        return 1
     if not kernels:
         print("the compiler reported no kernel")
         return 1

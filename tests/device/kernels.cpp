@@ -1,6 +1,9 @@
 /// \file
 /// Kernels for a device, compiled and looked at but never run: what device.py compiles for one architecture after another.
 #include <rondo/rondo.hpp>
+#if defined(KOKKOS_ARCH_HOPPER90)
+#include <rondo/kernel/hopper/hopper.hpp>
+#endif
 
 #include <type_traits>
 
@@ -44,6 +47,9 @@ static_assert(std::is_same_v<default_kernel<bfloat16>, mma_kernel<bfloat16, Exec
 static_assert(std::is_same_v<default_kernel<float16, Exec>, mma_kernel<float16, Exec>>);
 
 void tensor_cores() { use(mma_kernel<bfloat16, Exec>{}, Problem{causal{}}); }
+#if defined(KOKKOS_ARCH_HOPPER90)
+void warp_groups() { use(hopper_kernel<bfloat16, Exec>{}, Problem{causal{}}); }
+#endif
 #else
 static_assert(std::is_same_v<default_kernel<bfloat16>, portable_kernel<bfloat16, Exec>>);
 #endif

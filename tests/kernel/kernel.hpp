@@ -1,7 +1,7 @@
 /// \file
 /// The kernel that a program of this folder tests: one source for the portable kernel, for every vector width of the
-/// host kernel (RONDO_HOST_VECTOR_BYTES is given when it is compiled), and for the kernel on tensor cores, whose warps are
-/// simulated.
+/// host kernel (RONDO_HOST_VECTOR_BYTES is given when it is compiled), and for the kernels on tensor cores, whose warps
+/// and warp groups are simulated.
 #pragma once
 
 #include <kernel/kernel_case.hpp>
@@ -15,6 +15,10 @@
 #include <kernel/mma/simulated.hpp>
 #include <rondo/kernel/mma/mma.hpp>
 #endif
+#ifdef RONDO_TEST_HOPPER
+#include <kernel/hopper/simulated.hpp>
+#include <rondo/kernel/hopper/hopper.hpp>
+#endif
 
 #include <catch2/catch_test_macros.hpp>
 
@@ -27,6 +31,12 @@ namespace rondo::test {
 template <class T>
 using TestedKernel = mma_kernel<T, Kokkos::DefaultHostExecutionSpace, simulated>;
 inline std::string kernel_name() { return "mma, simulated"; }
+#elif defined(RONDO_TEST_HOPPER)
+/// What it does not do itself is the portable kernel's here.
+template <class T>
+using TestedKernel = hopper_kernel<T, Kokkos::DefaultHostExecutionSpace, simulated_hopper,
+                                   portable_kernel<T, Kokkos::DefaultHostExecutionSpace>>;
+inline std::string kernel_name() { return "hopper, simulated"; }
 #elif defined(RONDO_TEST_PORTABLE)
 template <class T>
 using TestedKernel = portable_kernel<T>;

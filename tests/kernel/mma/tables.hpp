@@ -23,7 +23,7 @@ struct FragmentTable {
   }
 };
 
-inline std::map<std::string, FragmentTable> read_fragment_tables(const std::string& path) {
+inline std::map<std::string, FragmentTable> read_fragment_tables(const std::string& path, int lanes = mma::warp_lanes) {
   std::ifstream file(path);
   if (!file) throw std::runtime_error("no tables in " + path);
   std::map<std::string, FragmentTable> tables;
@@ -33,7 +33,7 @@ inline std::map<std::string, FragmentTable> read_fragment_tables(const std::stri
     std::string name;
     int rows = 0, cols = 0;
     std::istringstream(line) >> name >> rows >> cols;
-    FragmentTable table{rows * cols / mma::warp_lanes, {}};
+    FragmentTable table{rows * cols / lanes, {}};
     table.places.assign(static_cast<std::size_t>(rows * cols), {-1, -1});
     for (int row = 0; row < rows; ++row) {
       std::getline(file, line);

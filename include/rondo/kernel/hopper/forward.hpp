@@ -1,0 +1,292 @@
+/// \file
+/// Forward pass for Hopper: one thread has tiles of keys and values copied while warp groups fold them into the softmax
+/// state of 64 queries each. A tile's scores are computed while the values of the one before are added (Shah et al.,
+/// FlashAttention-3, arXiv 2407.08608).
+#pragma once
+
+#include <rondo/kernel/concept.hpp>
+#include <rondo/kernel/hopper/tile.hpp>
+
+#include <Kokkos_Core.hpp>
+
+#include <cstdint>
+#include <type_traits>
+
+namespace rondo::hopper {
+
+/// m' = max(m, max s);  acc' = acc·2^(m - m') + Σ 2^(s - m')·v;  l likewise. Probabilities are rounded to T for the
+/// product with the values; their sum l is not.
+/// \tparam Dim  head_dim, 64 or 128
+template <class T, int Dim, class Exec, ProblemType P>
+struct ForwardFold {
+  static constexpr bool is_bfloat16 = std::is_same_v<T, bfloat16>;
+  static constexpr int consumers = 2;
+  static constexpr int block_rows = consumers * group_rows;
+  static constexpr int tile_rows = 128;
+  static constexpr int stages = 2;
+  using Tiles = Passing<T, tile_rows, Dim, stages>;
+  static constexpr int own_elements = group_rows * Dim;
+  static constexpr int tiles_end = consumers * own_elements * static_cast<int>(sizeof(T)) + 2 * Tiles::bytes;
+  static constexpr int shared_bytes = tiles_end + 4 * stages * static_cast<int>(sizeof(Barrier));
+
+  using Space = typename Exec::memory_space;
+
+  P problem;
+  Shape shape;
+  Tensor<const T, 4, Space> q;
+  Run queries;
+  portable::Wire<T> wire;
+  Run keys;
+  SoftmaxState<float, Space> state;
+  bool first;
+
+  /// What is copied: slices of a head's keys, then of its values.
+  static CopySource source_of(const portable::Wire<T>& wire) {
+    return {wire.data, wire.head_dim, wire.tokens, std::int64_t{2} * wire.batch * wire.kv_heads, tile_rows};
+  }
+
+  template <class Block>
+  KOKKOS_FUNCTION void operator()(const Block& block) const {
+    using Group = typename Block::Group;
+    const int blocks = (queries.count + block_rows - 1) / block_rows;
+    // Under a causal mask the last queries have most to do: they go first.
+    const int row = (blocks - 1 - block.number % blocks) * block_rows;
+    const int head = block.number / blocks % shape.heads;
+    const int b = block.number / blocks / shape.heads;
+    const int count = queries.count - row < block_rows ? queries.count - row : block_rows;
+    const Run mine = queries.part(row, count);
+    const ScoreTile<P, float> scores{problem, b, head};
+    if (!first && scores.coverage(mine, keys) == Coverage::none) return;
+
+    T* const own = reinterpret_cast<T*>(block.shared);
+    T* const tiles = own + consumers * own_elements;
+    Barrier* const barriers = reinterpret_cast<Barrier*>(block.shared + tiles_end);
+    const Tiles k{tiles, barriers, barriers + stages};
+    const Tiles v{tiles + stages * Tiles::tile_elements, barriers + 2 * stages, barriers + 3 * stages};
+    k.make_barriers(block, consumers);
+    v.make_barriers(block, consumers);
+
+    const int kv_slice = b * shape.kv_heads + head / (shape.heads / shape.kv_heads);
+    const auto cover = [&](const Run& tile) {
+      return mma::whole_or_some(scores.coverage(mine, tile), count == block_rows && tile.count == tile_rows);
+    };
+    block.play(
+        [&](const auto& producer) {
+          Turn<stages> turn;
+          for (auto walk = tiles_of<tile_rows>(keys, cover); walk.next(); turn.next()) {
+            k.fill(producer, turn, walk.begin, kv_slice);
+            v.fill(producer, turn, walk.begin, shape.batch * shape.kv_heads + kv_slice);
+          }
+        },
+        [&](const Group& group) {
+          const int skipped = group.number * group_rows;
+          T* const q_tile = own + group.number * own_elements;
+          load_own_rows<Dim>(group, q_tile, mma::rows_of(q, b, row + skipped, head), count - skipped);
+          Rows<Group> rows;
+          load_state(group, rows, b, head, row, count);
+          auto walk = tiles_of<tile_rows>(keys, cover);
+          if (walk.next()) fold_tiles(group, rows, block, scores, mine, walk, q_tile, k, v, kv_slice);
+          store_state(group, rows, b, head, row, count);
+          if (!rows.left_out) return;
+          group.warps([&](const auto& warp) {
+            mma::add_left_out<Dim, 16, tile_rows>(
+                warp, values(kv_slice), keys, cover,
+                [&](int i, std::int64_t j) { return i < count && scores.allowed(mine.at(i), keys.at(j)); },
+                [&](int i, int d, float x) { state.acc(b, row + i, head, d) += x; });
+          });
+        });
+  }
+
+ private:
+  /// What a group keeps of its 64 rows. A row is shared by four lanes; each has its part of l.
+  template <class Group>
+  struct Rows {
+    Held<Group, float, Dim / 2> acc;
+    Held<Group, float, 2> m;
+    Held<Group, float, 2> l;
+    Held<Group, float, 2> factor;  ///< what the last tile's scores have made of the sums before it
+    bool left_out = false;         ///< elements of values that are not finite
+  };
+
+  KOKKOS_FUNCTION SourceRows<T> values(int kv_slice) const {
+    return mma::rows_of_wire(wire.values(kv_slice / shape.kv_heads, kv_slice % shape.kv_heads), 0);
+  }
+
+  /// Which of a block's rows a lane's sums 2 · half and 2 · half + 1, of every four, belong to.
+  template <class Group>
+  KOKKOS_FUNCTION static int row_in_block(const Group& group, int lane, int half) {
+    return group.number * group_rows + place_in_d(lane, 2 * half).row;
+  }
+
+  /// Calls f(element, column) for those of a lane's first `Count` sums that belong to its row `half`.
+  template <int Count, class F>
+  KOKKOS_FUNCTION static void for_sums(int lane, int half, const F& f) {
+    RONDO_UNROLL
+    for (int n = 0; n < Count / 4; ++n) {
+      RONDO_UNROLL
+      for (int e = 2 * half; e < 2 * half + 2; ++e) f(4 * n + e, place_in_d(lane, 4 * n + e).col);
+    }
+  }
+
+  /// (Rows that stand for nothing get another's numbers, which are never stored.)
+  template <class Group>
+  KOKKOS_FUNCTION void load_state(const Group& group, Rows<Group>& rows, int b, int head, int row, int count) const {
+    group.each([&](int lane) {
+      RONDO_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        const int i = row_in_block(group, lane, half);
+        rows.m.at(lane, half) = detail::minus_infinity<float>;
+        rows.l.at(lane, half) = 0.0f;
+        for_sums<Dim / 2>(lane, half, [&](int e, int) { rows.acc.at(lane, e) = 0.0f; });
+        if (first) continue;
+        const int known = row + (i < count ? i : count - 1);
+        rows.m.at(lane, half) = state.m(b, head, known);
+        if (lane % 4 == 0) rows.l.at(lane, half) = state.l(b, head, known);
+        const float* acc = &state.acc(b, known, head, 0);
+        const auto stride = static_cast<std::int64_t>(state.acc.stride(3));
+        for_sums<Dim / 2>(lane, half, [&](int e, int d) { rows.acc.at(lane, e) = acc[d * stride]; });
+      }
+    });
+  }
+
+  template <class Group>
+  KOKKOS_FUNCTION void store_state(const Group& group, Rows<Group>& rows, int b, int head, int row, int count) const {
+    group.combine_rows(rows.l, [](float x, float y) { return x + y; });
+    group.each([&](int lane) {
+      RONDO_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        const int i = row_in_block(group, lane, half);
+        if (i >= count) continue;
+        if (lane % 4 == 0) {
+          state.m(b, head, row + i) = rows.m.at(lane, half);
+          state.l(b, head, row + i) = rows.l.at(lane, half);
+        }
+        float* acc = &state.acc(b, row + i, head, 0);
+        const auto stride = static_cast<std::int64_t>(state.acc.stride(3));
+        for_sums<Dim / 2>(lane, half, [&](int e, int d) { acc[d * stride] = rows.acc.at(lane, e); });
+      }
+    });
+  }
+
+  /// All tiles, from the one on that `walk` stands at.
+  template <class Group, class Block, class Scores, class Walk>
+  KOKKOS_FUNCTION void fold_tiles(const Group& group, Rows<Group>& rows, const Block& block, const Scores& scores,
+                                  const Run& mine, Walk& walk, const T* q_tile, const Tiles& k, const Tiles& v,
+                                  int kv_slice) const {
+    Held<Group, float, tile_rows / 2> s;
+    Weights<Group, tile_rows> p;
+    Turn<stages> turn;
+    k.wait_full(group, turn);
+    begin_inner_products<T, Dim, tile_rows>(group, s, q_tile, k.tile(turn), block);
+    group.template wait_products<0>();
+    group.settle(s);
+    k.release(group, turn);
+    weigh(group, rows, s, scores, mine, walk, v, turn, kv_slice);
+    shrink(group, rows);
+    p.template round<T>(group, s);
+    for (;;) {
+      const Turn<stages> before = turn;
+      if (!walk.next()) break;
+      turn.next();
+      k.wait_full(group, turn);
+      begin_inner_products<T, Dim, tile_rows>(group, s, q_tile, k.tile(turn), block);
+      v.wait_full(group, before);
+      begin_weighted_rows<T, Dim, tile_rows>(group, rows.acc, p, v.tile(before), block);
+      group.template wait_products<1>();
+      group.settle(s);
+      k.release(group, turn);
+      weigh(group, rows, s, scores, mine, walk, v, turn, kv_slice);
+      group.template wait_products<0>();
+      settle_weighted_rows(group, rows.acc, p);
+      v.release(group, before);
+      shrink(group, rows);
+      p.template round<T>(group, s);
+    }
+    v.wait_full(group, turn);
+    begin_weighted_rows<T, Dim, tile_rows>(group, rows.acc, p, v.tile(turn), block);
+    group.template wait_products<0>();
+    settle_weighted_rows(group, rows.acc, p);
+  }
+
+  /// Inner products become probabilities above the new maximum of their row; m and l follow, acc when `shrink` is
+  /// called.
+  template <class Group, class Scores, class Walk>
+  KOKKOS_FUNCTION void weigh(const Group& group, Rows<Group>& rows, Held<Group, float, tile_rows / 2>& s,
+                             const Scores& scores, const Run& mine, const Walk& walk, const Tiles& v,
+                             const Turn<stages>& turn, int kv_slice) const {
+    const Run tile = walk.tile();
+    Held<Group, float, 2> largest;
+    if (walk.whole()) {
+      keep_scores<false>(group, s, largest, scores, mine, tile);
+    } else {
+      keep_scores<true>(group, s, largest, scores, mine, tile);
+      // A masked pair's probability is 0, and must not be multiplied by what is not finite.
+      if (any_not_finite<Dim>(group, values(kv_slice).data + walk.begin * Dim, walk.count)) {
+        v.wait_full(group, turn);
+        keep_finite<Tiles::tile_elements>(group, v.tile(turn));
+        rows.left_out = true;
+      }
+    }
+    group.combine_rows(largest, [](float x, float y) { return x > y ? x : y; });
+    group.each([&](int lane) {
+      RONDO_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        float& m = rows.m.at(lane, half);
+        float& l = rows.l.at(lane, half);
+        const float top = largest.at(lane, half) > m ? largest.at(lane, half) : m;
+        const float reference = detail::finite_maximum(top);
+        const float factor = detail::exp2(m - reference);
+        m = top;
+        l *= factor;
+        rows.factor.at(lane, half) = factor;
+        for_sums<tile_rows / 2>(lane, half, [&](int e, int j) {
+          float& x = s.at(lane, e);
+          x = detail::exp2(scores.above(x, reference));
+          l += x;
+          if constexpr (P::has_dropout) {
+            x = scores.keeps(mine.at(row_in_block(group, lane, half)), tile.at(j)) ? x : 0.0f;
+          }
+        });
+      }
+    });
+  }
+
+  template <class Group>
+  KOKKOS_FUNCTION static void shrink(const Group& group, Rows<Group>& rows) {
+    group.each([&](int lane) {
+      RONDO_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        for_sums<Dim / 2>(lane, half, [&](int e, int) { rows.acc.at(lane, e) *= rows.factor.at(lane, half); });
+      }
+    });
+  }
+
+  /// Inner products become what is kept of them, -inf where a pair is masked, and of each row the largest score is
+  /// found.
+  template <bool Tested, class Group, class Scores>
+  KOKKOS_FUNCTION static void keep_scores(const Group& group, Held<Group, float, tile_rows / 2>& s,
+                                          Held<Group, float, 2>& largest, const Scores& scores, const Run& mine,
+                                          const Run& tile) {
+    const auto sees = [&](int i, int j) {
+      return i < mine.count && j < tile.count && scores.allowed(mine.at(i), tile.at(j));
+    };
+    group.each([&](int lane) {
+      RONDO_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        const int i = row_in_block(group, lane, half);
+        const std::uint32_t visible = Tested ? mma::lane_sees<tile_rows>(lane, i, sees) : ~0u;
+        float top = detail::minus_infinity<float>;
+        for_sums<tile_rows / 2>(lane, half, [&](int e, int j) {
+          float& x = s.at(lane, e);
+          const bool counts = (visible >> (e / 4 * 2 + e % 2) & 1u) != 0;
+          x = counts ? scores.kept(x * scores.sign(), mine.at(i), tile.at(j)) : detail::minus_infinity<float>;
+          const float here = scores.base2(x);
+          top = here > top ? here : top;
+        });
+        largest.at(lane, half) = top;
+      }
+    });
+  }
+};
+
+}  // namespace rondo::hopper
