@@ -30,6 +30,14 @@ constexpr int query_block(const Shape& shape) {
   return std::clamp(fitting / step * step, step, most_queries);
 }
 
+/// A block of queries of one head: rows [row, row + count) of a query run.
+struct QueryRows {
+  int b = 0;
+  int head = 0;
+  std::int64_t row = 0;
+  int count = 0;
+};
+
 /// m' = max(m, max s);  acc' = acc·2^(m - m') + Σ 2^(s - m')·v;  l likewise, block of keys by block of keys. One call
 /// folds a whole piece into the state of one block of queries of one head.
 template <class T, class A, ProblemType P, class Space>
@@ -53,22 +61,23 @@ class ForwardBlock {
            Scratch::bytes<A>(rows / tile_rows * group_lanes) + Scratch::bytes<IndexRange>(rows);
   }
 
-  ForwardBlock(const P& problem, const Shape& shape, int b, int head, const Run& queries, const Run& keys,
+  /// \param queries  the whole run, of which `mine` are folded
+  ForwardBlock(const P& problem, const Shape& shape, const QueryRows& mine, const Run& queries, const Run& keys,
                const WireLayout<T, A>& layout, std::byte* wire, Scratch scratch)
       : shape_(shape),
-        b_(b),
-        head_(head),
-        queries_(queries),
+        mine_(mine),
+        queries_(queries.part(mine.row, mine.count)),
         keys_(keys),
         layout_(layout),
-        scores_(problem, b, head),
+        wire_(wire),
+        scores_(problem, mine.b, mine.head),
         block_{scores_, queries_, keys_, nullptr},
         slope_(scores_),
         rows_(query_block<A>(shape)) {
-    const int kv_head = head / (shape.heads / shape.kv_heads);
-    k_ = layout.key_panels(wire, b, kv_head);
-    v_ = layout.columns(wire, b, kv_head);
-    flags_ = layout.flags(wire, b, kv_head);
+    const int kv_head = mine.head / (shape.heads / shape.kv_heads);
+    k_ = layout.key_panels(wire, mine.b, kv_head);
+    v_ = layout.columns(wire, mine.b, kv_head);
+    flags_ = layout.flags(wire, mine.b, kv_head);
     columns_ = padded_dim<A>(shape.value_dim);
     depth_ = depth_dim<T>(shape.head_dim);
     q_ = scratch.array<Operand>(rows_ * depth_);
@@ -89,19 +98,35 @@ class ForwardBlock {
     block_.ranges = ranges_;
   }
 
-  /// \param q, state  whole tensors of the query run; this block begins at `row`
-  void fold(const Tensor<const T, 4, Space>& q, const SoftmaxState<A, Space>& state, std::int64_t row, bool first) {
+  /// \param q, state  whole tensors of the query run
+  /// \param upcoming  the rows that the thread probably folds next: they and their first keys are asked for while it
+  ///                  folds the last keys of these
+  void fold(const Tensor<const T, 4, Space>& q, const SoftmaxState<A, Space>& state, bool first,
+            const QueryRows& upcoming) {
     if (!first && scores_.coverage(queries_, keys_) == Coverage::none) return;
     [[maybe_unused]] const TileUnit<Operand> unit;
-    load(q, state, row, first);
+    load(q, state, first);
     find_ranges(scores_, queries_, keys_, rows_, ranges_);
+    const auto fetch_rows = [&](int row, int column) RONDO_INLINE_LAMBDA {
+      fetch<true>(state.acc, mine_, row, column, shape_.value_dim);
+      fetch<false>(q, upcoming, row, column, shape_.head_dim);
+      if (!first) fetch<false>(state.acc, upcoming, row, column, shape_.value_dim);
+    };
+    const auto fetch_nothing = [](int, int) RONDO_INLINE_LAMBDA {};
     Block next = block_at(0);
+    while (next.coverage == Coverage::none && next.key < keys_.count) next = block_at(next.key + key_block);
+    const Ahead last_ahead = first_keys(upcoming, next);
     while (next.key < keys_.count) {
       const Block block = next;
       next = block_at(block.key + key_block);
-      if (block.coverage != Coverage::none) fold_keys(block, next);
+      if (block.coverage == Coverage::none) continue;
+      if (next.coverage == Coverage::none) {
+        fold_keys(block, last_ahead, fetch_rows);
+      } else {
+        fold_keys(block, {k_, v_, next.key, next.count}, fetch_nothing);
+      }
     }
-    store(state, row);
+    store(state);
   }
 
  private:
@@ -135,28 +160,59 @@ class ForwardBlock {
     return {key, static_cast<int>(count), real > 0 ? block_.coverage(0, queries_.count, key, real) : Coverage::none};
   }
 
-  /// Tokens of the next block, for a group of rows to ask for a little at a time.
+  /// Keys and values to ask for early: a head's panels and columns, and which of their tokens.
   struct Ahead {
+    const T* k;
+    const T* v;
     std::int64_t token;
     std::int64_t count;
+
+    /// One of several equal shares.
+    Ahead share(int index, int shares) const {
+      const std::int64_t begin = count * index / shares;
+      return {k, v, token + begin, count * (index + 1) / shares - begin};
+    }
   };
 
-  void fold_keys(const Block& block, const Block& next) {
+  /// The keys that other rows see first, if they see what these do.
+  Ahead first_keys(const QueryRows& rows, const Block& block) const {
+    const int kv_head = rows.head / (shape_.heads / shape_.kv_heads);
+    return {layout_.key_panels(wire_, rows.b, kv_head), layout_.columns(wire_, rows.b, kv_head), block.key,
+            rows.count > 0 && block.key < keys_.count ? block.count : 0};
+  }
+
+  /// \param ahead  keys to ask for meanwhile
+  /// \param fetch_more  called with a group's first row and a panel's first column, for what else to ask for
+  template <class F>
+  void fold_keys(const Block& block, const Ahead& ahead, const F& fetch_more) {
     const std::int64_t key = block.key;
     if constexpr (widened) widen(key, block.count);
     const int groups = (static_cast<int>(queries_.count) + tile_rows - 1) / tile_rows;
-    const int wanted = next.coverage == Coverage::none ? 0 : next.count;
     for (int group = 0; group < groups; ++group) {
       const int row = group * tile_rows;
-      const int from = wanted * group / groups;
-      const Ahead ahead{next.key + from, wanted * (group + 1) / groups - from};
+      const Ahead share = ahead.share(group, groups);
       Largest largest;
-      const Columns seen = score(row, key, block.count, block.coverage, ahead, largest);
+      const auto fetch_for_panel = [&](int column) RONDO_INLINE_LAMBDA {
+        fetch_keys(share, column);
+        fetch_more(row, column);
+      };
+      const Columns seen = score(row, key, block.count, block.coverage, fetch_for_panel, largest);
       if (seen.begin == seen.end) continue;
       const Factors factors = move_maxima(m_ + group * group_lanes, largest);
       exponentiate(group, seen, factors);
       if constexpr (Scores::drops) drop(row, key, seen);
-      accumulate(row, key, seen, ahead, factors);
+      accumulate(row, key, seen, share, factors);
+    }
+  }
+
+  /// Asks for a panel's share of a group of rows in a tensor [batch, sequence, heads, count].
+  template <bool Written, class X>
+  [[gnu::always_inline]] static void fetch(const X& x, const QueryRows& rows, int row, int column, int count) {
+    const int lines = lines_of<typename X::value_type>(count);
+    const int begin = lines * column / key_block, end = lines * (column + panel<A>) / key_block;
+    if (begin == end) return;
+    for (int r = row; r < std::min(row + tile_rows, rows.count); ++r) {
+      fetch_row<Written>(x, rows.b, rows.row + r, rows.head, begin, end);
     }
   }
 
@@ -164,21 +220,23 @@ class ForwardBlock {
   [[gnu::always_inline]] void fetch_keys(const Ahead& ahead, int column) const {
     const std::int64_t elements = ahead.count * depth_;
     const std::int64_t begin = elements * column / key_block;
-    prefetch(k_ + layout_.panel_at(ahead.token) + begin, elements * (column + panel<A>) / key_block - begin);
+    prefetch(ahead.k + layout_.panel_at(ahead.token) + begin, elements * (column + panel<A>) / key_block - begin);
   }
   /// Likewise for values, in the tile that starts at d.
   [[gnu::always_inline]] void fetch_values(const Ahead& ahead, int d, int stride) const {
-    prefetch(v_ + layout_.column_tile(d) + ahead.token * stride, ahead.count * stride);
+    prefetch(ahead.v + layout_.column_tile(d) + ahead.token * stride, ahead.count * stride);
   }
 
   /// Inner products (of score functions: base-2 scores) of one group of rows, and the largest of each row.
-  Columns score(int row, std::int64_t key, int count, Coverage block_coverage, const Ahead& ahead, Largest& largest) {
+  template <class F>
+  Columns score(int row, std::int64_t key, int count, Coverage block_coverage, const F& fetch_for_panel,
+                Largest& largest) {
     for (Vec<A>& x : largest.of) x = splat(nothing());
     Columns seen{count, 0};
     const bool whole =
         block_coverage == Coverage::all && key + count <= keys_.count && row + tile_rows <= queries_.count;
     for (int column = 0; column < count; column += panel<A>) {
-      fetch_keys(ahead, column);
+      fetch_for_panel(column);
       const Coverage coverage = whole ? Coverage::all : block_.coverage(row, tile_rows, key + column, panel<A>);
       if (coverage == Coverage::all) {
         score_tile<2, false>(row, key, column, largest);
@@ -329,28 +387,30 @@ class ForwardBlock {
     }
   }
 
-  void load(const Tensor<const T, 4, Space>& q, const SoftmaxState<A, Space>& state, std::int64_t row, bool first) {
+  void load(const Tensor<const T, 4, Space>& q, const SoftmaxState<A, Space>& state, bool first) {
+    const auto& [b, head, row, count] = mine_;
     const int dim = shape_.head_dim;
     std::fill_n(m_, rows_ / tile_rows * group_lanes, nothing());
     for (int r = 0; r < rows_; ++r) {
-      const bool real = r < queries_.count;
+      const bool real = r < count;
       const bool held = real && !first;
       l_[r] = Vec<A>{};
       if (held) {
-        m_of(r) = state.m(b_, head_, row + r);
-        l_[r][0] = state.l(b_, head_, row + r);
+        m_of(r) = state.m(b, head, row + r);
+        l_[r][0] = state.l(b, head, row + r);
       }
-      load_row<A>(q_ + r * depth_, depth_, real ? row_of(q, b_, row + r, head_) : Row<const T>{});
+      load_row<A>(q_ + r * depth_, depth_, real ? row_of(q, b, row + r, head) : Row<const T>{});
       slope_.prepare(q_ + r * depth_, dim);
-      load_row<A>(acc_ + r * columns_, columns_, held ? row_of(state.acc, b_, row + r, head_) : Row<A>{});
+      load_row<A>(acc_ + r * columns_, columns_, held ? row_of(state.acc, b, row + r, head) : Row<A>{});
     }
   }
 
-  void store(const SoftmaxState<A, Space>& state, std::int64_t row) {
-    for (int r = 0; r < queries_.count; ++r) {
-      state.m(b_, head_, row + r) = m_of(r);
-      state.l(b_, head_, row + r) = total<A>(l_[r]);
-      store_row(row_of(state.acc, b_, row + r, head_), acc_ + r * columns_);
+  void store(const SoftmaxState<A, Space>& state) {
+    const auto& [b, head, row, count] = mine_;
+    for (int r = 0; r < count; ++r) {
+      state.m(b, head, row + r) = m_of(r);
+      state.l(b, head, row + r) = total<A>(l_[r]);
+      store_row(row_of(state.acc, b, row + r, head), acc_ + r * columns_);
     }
   }
 
@@ -394,11 +454,11 @@ class ForwardBlock {
   static Vec<A> finite(Vec<A> m) { return m == splat(nothing()) ? Vec<A>{} : m; }
 
   Shape shape_;
-  int b_;
-  int head_;
+  QueryRows mine_;
   Run queries_;
   Run keys_;
   WireLayout<T, A> layout_;
+  std::byte* wire_;
   Scores scores_;
   ScoreBlock<A, Scores> block_;
   ScoreSlope<A, Scores> slope_;

@@ -153,9 +153,12 @@ class GradientBlock {
           parameter_sums_ == nullptr ? nullptr : parameter_sums_ + member * in_.problem.score.parameters_per_head();
     }
     const int row_groups = (here + tile_rows - 1) / tile_rows;
+    const int turns = round_up(count_, panel<A>) / panel<A> * row_groups;
+    int turn = 0;
     for (int column = 0; column < count_; column += panel<A>) {
       const Operands operands = operands_of(column);
       for (int group = 0; group < row_groups; ++group) {
+        fetch_rows(head, row, here, grad_q, turn++, turns);
         tile(block, operands, group * tile_rows, column, cover(block, group, column));
       }
     }
@@ -229,6 +232,20 @@ class GradientBlock {
     }
     rows_finite_ =
         all_finite<A>(q_, gradient_queries * columns_) && all_finite<A>(grad_out_, gradient_queries * value_columns_);
+  }
+
+  /// Asks for one of several shares of the rows that are needed soon: of grad_q to be added to, and of q and grad_out,
+  /// where the queries before these come next.
+  [[gnu::always_inline]] void fetch_rows(int head, std::int64_t row, int here, const Tensor<A, 4, Space>& grad_q,
+                                         int turn, int turns) const {
+    const int head_dim = in_.shape.head_dim, value_dim = in_.shape.value_dim;
+    for (int r = gradient_queries * turn / turns; r < gradient_queries * (turn + 1) / turns; ++r) {
+      if (r < here) fetch_row<true>(grad_q, b_, row + r, head, 0, lines_of<A>(head_dim));
+      const std::int64_t before = row - gradient_queries + r;
+      if (row == 0) continue;
+      fetch_row<false>(in_.q, b_, before, head, 0, lines_of<T>(head_dim));
+      fetch_row<false>(in_.grad_out, b_, before, head, 0, lines_of<T>(value_dim));
+    }
   }
 
   Coverage cover(const Block& block, int group, int column) {

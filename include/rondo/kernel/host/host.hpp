@@ -100,16 +100,20 @@ class host_kernel {
     const int block_rows = query_block<A>(shape);
     const std::int64_t blocks = (queries.count + block_rows - 1) / block_rows;
     const Progress progress(progress_);
+    const std::int64_t heads = std::int64_t{shape.batch} * shape.heads;
+    const std::int64_t items = blocks * heads;
+    const std::int64_t workers = std::min<std::int64_t>(items, exec.concurrency());
     // Under a causal mask the last queries have most to do: they go first, so that threads end together.
-    for_items("rondo::fold", exec, blocks * shape.batch * shape.heads, Block::scratch_bytes(shape), progress,
+    const auto rows_of = [&](std::int64_t item) {
+      if (item >= items) return QueryRows{};
+      const std::int64_t row = (blocks - 1 - item / heads) * block_rows;
+      return QueryRows{static_cast<int>(item % heads / shape.heads), static_cast<int>(item % heads % shape.heads), row,
+                       static_cast<int>(std::min<std::int64_t>(block_rows, queries.count - row))};
+    };
+    for_items("rondo::fold", exec, items, Block::scratch_bytes(shape), progress,
               [&](std::int64_t item, Scratch scratch) {
-                const std::int64_t heads = std::int64_t{shape.batch} * shape.heads;
-                const std::int64_t row = (blocks - 1 - item / heads) * block_rows;
-                const int head = static_cast<int>(item % heads % shape.heads);
-                const int b = static_cast<int>(item % heads / shape.heads);
-                const Run mine = queries.part(row, std::min<std::int64_t>(block_rows, queries.count - row));
-                Block block(problem, shape, b, head, mine, keys, layout, wire.data(), scratch);
-                block.fold(q, state, row, phase.first);
+                Block block(problem, shape, rows_of(item), queries, keys, layout, wire.data(), scratch);
+                block.fold(q, state, phase.first, rows_of(item + workers));
               });
   }
 

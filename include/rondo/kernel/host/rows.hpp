@@ -28,6 +28,23 @@ auto row_of(const Tensor4& x, int b, std::int64_t token, int head) {
                                            static_cast<int>(x.extent(3))};
 }
 
+/// Cache lines of a row of T, if it begins with one.
+template <class T>
+constexpr int lines_of(int count) {
+  constexpr int line = 64 / static_cast<int>(sizeof(T));
+  return (count + line - 1) / line;
+}
+
+/// Asks for lines [begin, end) of the row of one (batch, token, head) to come into the second-level cache: rows lie far
+/// apart, so that the processor does not see the next one coming.
+template <bool Written, class Tensor4>
+[[gnu::always_inline]] inline void fetch_row(const Tensor4& x, int b, std::int64_t token, int head, int begin,
+                                             int end) {
+  constexpr int line = 64 / static_cast<int>(sizeof(typename Tensor4::value_type));
+  const auto* const row = &x(b, token, head, 0);
+  for (int at = begin; at < end; ++at) __builtin_prefetch(row + at * line, Written, 2);
+}
+
 /// Copies a row, or nothing where there is none, and fills the target with zeros up to `padded` elements.
 /// \tparam A  the accumulate type, which the target holds unless it holds what the row does
 template <class A, class To, class T>
