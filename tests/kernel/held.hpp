@@ -24,8 +24,8 @@ class Held {
  public:
   using Sizes = std::array<std::int64_t, static_cast<std::size_t>(Rank)>;
 
-  Held(const Sizes& extents, Order order, T fill) : extents_(extents) {
-    constexpr std::int64_t room = 3;
+  /// \param room  elements behind each row, or column
+  Held(const Sizes& extents, Order order, T fill, std::int64_t room = 3) : extents_(extents) {
     std::int64_t stride = 1;
     const auto take = [&](std::size_t axis, std::int64_t more) {
       strides_[axis] = stride;

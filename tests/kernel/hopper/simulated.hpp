@@ -14,6 +14,7 @@
 
 #include <Kokkos_Core.hpp>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
@@ -44,8 +45,8 @@ enum class HopperFault {
 };
 inline HopperFault hopper_fault = HopperFault::none;
 
-/// Products of 64 x N x 16 made so far: that they were, and nobody else's.
-inline std::atomic<std::int64_t> simulated_group_products = 0;
+/// Multiplications made so far: that they were, and nobody else's.
+inline std::atomic<std::int64_t> simulated_multiplications = 0;
 
 /// An mbarrier, as the ISA describes it.
 struct SimulatedBarrier {
@@ -65,8 +66,8 @@ struct SimulatedBarrier {
 /// What all roles of a block share.
 class SimulatedShared {
  public:
-  SimulatedShared(const hopper::CopySource& source, int bytes)
-      : source_(source), memory_(static_cast<std::size_t>(bytes) + hopper::pattern_bytes, 0xff) {
+  SimulatedShared(const hopper::CopySource (&sources)[2], int bytes)
+      : sources_{sources[0], sources[1]}, memory_(static_cast<std::size_t>(bytes) + hopper::pattern_bytes, 0xff) {
     const auto at = reinterpret_cast<std::uintptr_t>(memory_.data());
     base_ = memory_.data() + (hopper::pattern_bytes - at % hopper::pattern_bytes) % hopper::pattern_bytes;
     end_ = base_ + bytes;
@@ -106,14 +107,12 @@ class SimulatedShared {
     if (bytes == 0) turns.offer();
   }
 
-  void start_copy(void* to, const void* barrier, int column, int row, int slice) {
+  void start_copy(void* to, const void* barrier, int source, const std::array<std::int64_t, 4>& at) {
     if (address(to) % hopper::pattern_bytes != 0)
       throw std::runtime_error("a copy to where the swizzle does not begin");
-    if (source_.columns % hopper::panel_columns != 0 || reinterpret_cast<std::uintptr_t>(source_.data) % 16 != 0) {
-      throw std::runtime_error("a source that tensor copies cannot read");
-    }
-    std::memset(to, 0xff, static_cast<std::size_t>(box_bytes()));
-    copies_.push_back({static_cast<unsigned char*>(to), barrier, column, row, slice});
+    if (!sources_[source].can_be_copied()) throw std::runtime_error("a source that tensor copies cannot read");
+    std::memset(to, 0xff, static_cast<std::size_t>(box_bytes(source)));
+    copies_.push_back({static_cast<unsigned char*>(to), barrier, source, at});
   }
   bool all_arrived() const { return copies_.empty(); }
 
@@ -123,10 +122,13 @@ class SimulatedShared {
   struct Copy {
     unsigned char* to;
     const void* barrier;
-    std::int64_t column, row, slice;
+    int source;
+    std::array<std::int64_t, 4> at;  ///< column, row, slice, block
   };
 
-  std::int64_t box_bytes() const { return std::int64_t{2} * hopper::panel_columns * source_.box_rows; }
+  std::int64_t box_bytes(int source) const {
+    return std::int64_t{2} * hopper::panel_columns * sources_[source].box_rows;
+  }
 
   /// Somebody waits for this barrier: what is on its way there arrives.
   void deliver(const void* barrier) {
@@ -139,28 +141,30 @@ class SimulatedShared {
       copies_.erase(copies_.begin() + static_cast<std::ptrdiff_t>(i));
       arrive_at(copy);
       SimulatedBarrier& it = barriers_.at(barrier);
-      it.bytes -= box_bytes();
+      it.bytes -= box_bytes(copy.source);
       it.update();
     }
   }
   void arrive_at(const Copy& copy) const {
-    const auto* from = static_cast<const unsigned char*>(source_.data);
-    for (int row = 0; row < source_.box_rows; ++row) {
+    const hopper::CopySource& source = sources_[copy.source];
+    const auto [first_column, first_row, slice, block] = copy.at;
+    const auto* from = static_cast<const unsigned char*>(source.data);
+    for (int row = 0; row < source.box_rows; ++row) {
       for (int col = 0; col < hopper::panel_columns; ++col) {
         const std::uint32_t plain = static_cast<std::uint32_t>(row * hopper::panel_columns + col) * 2;
         unsigned char* to =
             copy.to + (hopper_fault == HopperFault::plain_copies ? plain : swizzle_tables().swizzled(plain));
-        const bool inside =
-            copy.row + row < source_.rows && copy.column + col < source_.columns && copy.slice < source_.slices;
-        const std::int64_t at =
-            ((copy.slice * source_.rows + copy.row + row) * source_.columns + copy.column + col) * 2;
-        to[0] = inside ? from[at] : 0;
-        to[1] = inside ? from[at + 1] : 0;
+        const bool inside = first_row + row < source.rows && first_column + col < source.columns &&
+                            slice < source.slices && block < source.blocks;
+        const std::int64_t at = first_column + col + (first_row + row) * source.row_stride +
+                                slice * source.slice_stride + block * source.block_stride;
+        to[0] = inside ? from[2 * at] : 0;
+        to[1] = inside ? from[2 * at + 1] : 0;
       }
     }
   }
 
-  hopper::CopySource source_;
+  hopper::CopySource sources_[2];
   std::vector<unsigned char> memory_;
   unsigned char* base_;
   unsigned char* end_;
@@ -177,8 +181,8 @@ struct SimulatedProducer {
   void expect(void* barrier, std::uint32_t bytes) const {
     shared.arrive(barrier, 1, hopper_fault == HopperFault::few_bytes ? bytes / 2 : bytes);
   }
-  void copy(void* to, void* barrier, int column, int row, int slice) const {
-    shared.start_copy(to, barrier, column, row, slice);
+  void copy(void* to, void* barrier, int source, int column, int row, int slice, int block) const {
+    shared.start_copy(to, barrier, source, {column, row, slice, block});
   }
 };
 
@@ -365,7 +369,7 @@ class SimulatedGroup {
   /// \param left, right  [row][k] and [column][k]
   template <int Columns>
   static void add(float* sums, bool accumulate, const std::vector<float>& left, const std::vector<float>& right) {
-    ++simulated_group_products;
+    simulated_multiplications += hopper::group_rows * Columns * 16;
     for (int lane = 0; lane < hopper::group_lanes; ++lane) {
       for (int i = 0; i < Columns / 2; ++i) {
         const mma::Place place = place_in_sums(lane, i);
@@ -420,10 +424,10 @@ struct simulated_hopper {
     return true;
   }
   template <class Exec, class Functor>
-  static bool launch(const Exec& exec, int blocks, const Functor& functor, const hopper::CopySource& source) {
+  static bool launch(const Exec& exec, int blocks, const Functor& functor, const hopper::CopySource (&sources)[2]) {
     exec.fence();
     for (int number = 0; number < blocks; ++number) {
-      SimulatedShared shared(source, Functor::shared_bytes);
+      SimulatedShared shared(sources, Functor::shared_bytes);
       functor(SimulatedBlock<Functor::consumers>{number, shared.base(), shared});
     }
     return true;

@@ -19,7 +19,7 @@ class Turns {
  public:
   /// Plays all roles to their end. Throws what the first one threw that failed, or that they wait for each other.
   void play(const std::vector<std::function<void()>>& roles) {
-    roles_.assign(roles.size(), {});
+    roles_ = std::vector<Role>(roles.size());
     present_ = 0;
     std::vector<std::thread> threads;
     for (std::size_t role = 0; role < roles.size(); ++role) {
@@ -43,6 +43,7 @@ class Turns {
   struct Role {
     std::function<bool()> ready = [] { return true; };
     bool ended = false;
+    std::condition_variable turn;
   };
   struct Ended {};
 
@@ -72,7 +73,7 @@ class Turns {
   }
 
   void await(std::unique_lock<std::mutex>& lock, std::size_t role) {
-    changed_.wait(lock, [&] { return failure_ || present_ == role; });
+    roles_[role].turn.wait(lock, [&] { return failure_ || present_ == role; });
     if (failure_) throw Ended{};
   }
 
@@ -84,7 +85,7 @@ class Turns {
       all_ended = all_ended && roles_[next].ended;
       if (roles_[next].ended || !roles_[next].ready()) continue;
       present_ = next;
-      changed_.notify_all();
+      roles_[next].turn.notify_one();
       return;
     }
     if (!all_ended) fail(std::make_exception_ptr(std::runtime_error("everybody waits for somebody else")));
@@ -92,11 +93,10 @@ class Turns {
 
   void fail(std::exception_ptr failure) {
     if (!failure_) failure_ = std::move(failure);
-    changed_.notify_all();
+    for (Role& role : roles_) role.turn.notify_one();
   }
 
   std::mutex mutex_;
-  std::condition_variable changed_;
   std::vector<Role> roles_;
   std::size_t present_ = 0;
   std::exception_ptr failure_;

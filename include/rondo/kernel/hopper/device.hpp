@@ -44,9 +44,18 @@ KOKKOS_INLINE_FUNCTION void wait_for([[maybe_unused]] const Barrier* barrier, [[
 #endif
 }
 
+#ifdef KOKKOS_ENABLE_CUDA
+/// How tensor copies see a kernel's two sources.
+struct Maps {
+  CUtensorMap of[2];
+};
+#else
+struct Maps {};
+#endif
+
 /// The one thread that fills the places in shared memory.
 struct DeviceProducer {
-  const void* map;
+  const Maps& maps;
 
   KOKKOS_FUNCTION void wait(const Barrier* barrier, std::uint32_t parity) const { wait_for(barrier, parity); }
   /// Arrives at a barrier whose phase is over when so many bytes have been copied as well.
@@ -56,14 +65,16 @@ struct DeviceProducer {
                  : "memory");
 #endif
   }
-  /// Starts to copy a box of the source, with the 128-byte swizzle.
-  KOKKOS_FUNCTION void copy([[maybe_unused]] void* to, [[maybe_unused]] Barrier* barrier, [[maybe_unused]] int column,
-                            [[maybe_unused]] int row, [[maybe_unused]] int slice) const {
+  /// Starts to copy a box of a source, with the 128-byte swizzle.
+  KOKKOS_FUNCTION void copy([[maybe_unused]] void* to, [[maybe_unused]] Barrier* barrier, [[maybe_unused]] int source,
+                            [[maybe_unused]] int column, [[maybe_unused]] int row, [[maybe_unused]] int slice,
+                            [[maybe_unused]] int block) const {
 #if defined(RONDO_HAS_WGMMA)
     asm volatile(
-        "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], "
-        "[%5];" ::"r"(shared_address(to)),
-        "l"(map), "r"(column), "r"(row), "r"(slice), "r"(shared_address(barrier))
+        "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, "
+        "%5}], "
+        "[%6];" ::"r"(shared_address(to)),
+        "l"(&maps.of[source]), "r"(column), "r"(row), "r"(slice), "r"(block), "r"(shared_address(barrier))
         : "memory");
 #endif
   }
@@ -211,7 +222,7 @@ struct DeviceBlock {
 
   int number;
   unsigned char* shared;  ///< a multiple of 1024
-  const void* map;
+  const Maps& maps;
 
   KOKKOS_FUNCTION static std::uint32_t address(const void* pointer) { return shared_address(pointer); }
 
@@ -236,7 +247,7 @@ struct DeviceBlock {
     const int group = __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x) / group_lanes, 0);
     if (group == 0) {
       asm volatile("setmaxnreg.dec.sync.aligned.u32 24;");
-      if (threadIdx.x == 0) produce(Producer{map});
+      if (threadIdx.x == 0) produce(Producer{maps});
     } else {
       asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers));
       consume(Group{group - 1, static_cast<int>(threadIdx.x) % group_lanes});
@@ -251,12 +262,12 @@ struct DeviceBlock {
 template <class Functor>
 __global__ void __launch_bounds__((Functor::consumers + 1) * group_lanes, 1)
     run_blocks([[maybe_unused]] const __grid_constant__ Functor functor,
-               [[maybe_unused]] const __grid_constant__ CUtensorMap map) {
+               [[maybe_unused]] const __grid_constant__ Maps maps) {
 #if defined(RONDO_HAS_WGMMA)
   extern __shared__ unsigned char raw[];
   const std::uint32_t misplaced = shared_address(raw) % pattern_bytes;
   unsigned char* const shared = raw + (misplaced == 0 ? 0 : pattern_bytes - misplaced);
-  functor(DeviceBlock<Functor::consumers>{static_cast<int>(blockIdx.x), shared, &map});
+  functor(DeviceBlock<Functor::consumers>{static_cast<int>(blockIdx.x), shared, maps});
 #elif defined(__CUDA_ARCH__)
   __trap();  // never launched there: see has_instructions
 #endif
@@ -297,16 +308,18 @@ struct on_device {
   /// Queues `blocks` blocks of the functor; false if that cannot be.
   template <class Exec, class Functor>
   static bool launch([[maybe_unused]] const Exec& exec, [[maybe_unused]] int blocks,
-                     [[maybe_unused]] const Functor& functor, [[maybe_unused]] const CopySource& source) {
+                     [[maybe_unused]] const Functor& functor, [[maybe_unused]] const CopySource (&sources)[2]) {
 #ifdef KOKKOS_ENABLE_CUDA
-    CUtensorMap map;
-    if (!make_map(map, source, Functor::is_bfloat16)) return false;
+    Maps maps;
+    for (int i = 0; i < 2; ++i) {
+      if (!make_map(maps.of[i], sources[i], Functor::is_bfloat16)) return false;
+    }
     constexpr int bytes = Functor::shared_bytes + pattern_bytes;  // and room to align it
     if (cudaFuncSetAttribute(run_blocks<Functor>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) != cudaSuccess) {
       static_cast<void>(cudaGetLastError());
       return false;
     }
-    run_blocks<Functor><<<blocks, (Functor::consumers + 1) * group_lanes, bytes, exec.cuda_stream()>>>(functor, map);
+    run_blocks<Functor><<<blocks, (Functor::consumers + 1) * group_lanes, bytes, exec.cuda_stream()>>>(functor, maps);
     if (const cudaError_t status = cudaGetLastError(); status != cudaSuccess) {
       throw error(detail::message("hopper_kernel could not be launched: ", cudaGetErrorString(status)));
     }
@@ -319,14 +332,16 @@ struct on_device {
 #ifdef KOKKOS_ENABLE_CUDA
  private:
   static bool make_map(CUtensorMap& map, const CopySource& source, bool is_bfloat16) {
-    const cuuint64_t extents[3] = {static_cast<cuuint64_t>(source.columns), static_cast<cuuint64_t>(source.rows),
-                                   static_cast<cuuint64_t>(source.slices)};
-    const cuuint64_t strides[2] = {2 * extents[0], 2 * extents[0] * extents[1]};  // in bytes
-    const cuuint32_t box[3] = {panel_columns, static_cast<cuuint32_t>(source.box_rows), 1};
-    const cuuint32_t steps[3] = {1, 1, 1};
+    const auto unsigned_64 = [](std::int64_t x) { return static_cast<cuuint64_t>(x); };
+    const cuuint64_t extents[4] = {unsigned_64(source.columns), unsigned_64(source.rows), unsigned_64(source.slices),
+                                   unsigned_64(source.blocks)};
+    const cuuint64_t bytes[3] = {unsigned_64(2 * source.row_stride), unsigned_64(2 * source.slice_stride),
+                                 unsigned_64(2 * source.block_stride)};
+    const cuuint32_t box[4] = {panel_columns, static_cast<cuuint32_t>(source.box_rows), 1, 1};
+    const cuuint32_t steps[4] = {1, 1, 1, 1};
     return cuTensorMapEncodeTiled(
-               &map, is_bfloat16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 3,
-               const_cast<void*>(source.data), extents, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
+               &map, is_bfloat16 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_FLOAT16, 4,
+               const_cast<void*>(source.data), extents, bytes, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
                CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
                CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
   }

@@ -40,11 +40,6 @@ struct ForwardFold {
   SoftmaxState<float, Space> state;
   bool first;
 
-  /// What is copied: slices of a head's keys, then of its values.
-  static CopySource source_of(const portable::Wire<T>& wire) {
-    return {wire.data, wire.head_dim, wire.tokens, std::int64_t{2} * wire.batch * wire.kv_heads, tile_rows};
-  }
-
   template <class Block>
   KOKKOS_FUNCTION void operator()(const Block& block) const {
     using Group = typename Block::Group;
@@ -74,8 +69,8 @@ struct ForwardFold {
         [&](const auto& producer) {
           Turn<stages> turn;
           for (auto walk = tiles_of<tile_rows>(keys, cover); walk.next(); turn.next()) {
-            k.fill(producer, turn, walk.begin, kv_slice);
-            v.fill(producer, turn, walk.begin, shape.batch * shape.kv_heads + kv_slice);
+            k.fill(producer, turn, 0, walk.begin, kv_slice, 0);
+            v.fill(producer, turn, 0, walk.begin, shape.batch * shape.kv_heads + kv_slice, 0);
           }
         },
         [&](const Group& group) {
@@ -90,7 +85,7 @@ struct ForwardFold {
           if (!rows.left_out) return;
           group.warps([&](const auto& warp) {
             mma::add_left_out<Dim, 16, tile_rows>(
-                warp, values(kv_slice), keys, cover,
+                warp, values(kv_slice, 0), keys, cover,
                 [&](int i, std::int64_t j) { return i < count && scores.allowed(mine.at(i), keys.at(j)); },
                 [&](int i, int d, float x) { state.acc(b, row + i, head, d) += x; });
           });
@@ -108,24 +103,8 @@ struct ForwardFold {
     bool left_out = false;         ///< elements of values that are not finite
   };
 
-  KOKKOS_FUNCTION SourceRows<T> values(int kv_slice) const {
-    return mma::rows_of_wire(wire.values(kv_slice / shape.kv_heads, kv_slice % shape.kv_heads), 0);
-  }
-
-  /// Which of a block's rows a lane's sums 2 · half and 2 · half + 1, of every four, belong to.
-  template <class Group>
-  KOKKOS_FUNCTION static int row_in_block(const Group& group, int lane, int half) {
-    return group.number * group_rows + place_in_d(lane, 2 * half).row;
-  }
-
-  /// Calls f(element, column) for those of a lane's first `Count` sums that belong to its row `half`.
-  template <int Count, class F>
-  KOKKOS_FUNCTION static void for_sums(int lane, int half, const F& f) {
-    RONDO_UNROLL
-    for (int n = 0; n < Count / 4; ++n) {
-      RONDO_UNROLL
-      for (int e = 2 * half; e < 2 * half + 2; ++e) f(4 * n + e, place_in_d(lane, 4 * n + e).col);
-    }
+  KOKKOS_FUNCTION SourceRows<T> values(int kv_slice, std::int64_t begin) const {
+    return mma::rows_of_wire(wire.values(kv_slice / shape.kv_heads, kv_slice % shape.kv_heads), begin);
   }
 
   /// (Rows that stand for nothing get another's numbers, which are never stored.)
@@ -221,7 +200,7 @@ struct ForwardFold {
     } else {
       keep_scores<true>(group, s, largest, scores, mine, tile);
       // A masked pair's probability is 0, and must not be multiplied by what is not finite.
-      if (any_not_finite<Dim>(group, values(kv_slice).data + walk.begin * Dim, walk.count)) {
+      if (any_not_finite<Dim>(group, values(kv_slice, walk.begin), walk.count)) {
         v.wait_full(group, turn);
         keep_finite<Tiles::tile_elements>(group, v.tile(turn));
         rows.left_out = true;

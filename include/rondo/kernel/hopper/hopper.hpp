@@ -4,6 +4,7 @@
 
 #include <rondo/kernel/concept.hpp>
 #include <rondo/kernel/hopper/forward.hpp>
+#include <rondo/kernel/hopper/gradient.hpp>
 #include <rondo/kernel/mma/mma.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -16,9 +17,9 @@ namespace rondo {
 
 /// Blockwise attention with wgmma and tensor copies, launched on the stream of the instance that it is given.
 ///
-/// Forward for head_dim 64 and 128; everything else (other head_dims, values of another one, backward, a device that is
-/// no Hopper, a program without machine code for sm_90a, a wire that does not begin at a multiple of 16 bytes) is the
-/// other kernel's, whose wire this one shares.
+/// For head_dim 64 and 128; everything else (other head_dims, values of another one, parameters of learned scores, a device
+/// that is no Hopper, a program without machine code for sm_90a, tensors whose rows are not aligned to 16 bytes) is the other
+/// kernel's, whose wire this one shares. Forward, queries may have any strides.
 /// \tparam T      bfloat16 or float16; sums, and the state from hop to hop, are float
 /// \tparam Play   who plays the blocks: on_device. The tests have a host do it
 /// \tparam Other  the kernel that does the rest
@@ -57,15 +58,14 @@ class hopper_kernel {
             const SoftmaxState<float, memory_space>& state, Phase phase) const {
     const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
       using Fold = hopper::ForwardFold<T, Dim, Exec, P>;
-      const portable::Wire<T> packed{wire.data(),     shape.kv_heads, shape.head_dim,
-                                     shape.value_dim, keys.count,     shape.batch};
-      const int blocks = (queries.count + Fold::block_rows - 1) / Fold::block_rows * shape.batch * shape.heads;
-      return Play::launch(exec, blocks, Fold{problem, shape, q, queries, packed, keys, state, phase.first},
-                          Fold::source_of(packed));
+      const portable::Wire<T> packed = wire_of(wire, shape, keys);
+      const hopper::CopySource piece = hopper::source_of(packed, Fold::tile_rows);
+      return piece.can_be_copied() &&
+             Play::launch(exec, blocks_of(queries, Fold::block_rows) * shape.batch * shape.heads,
+                          Fold{problem, shape, q, queries, packed, keys, state, phase.first}, {piece, piece});
     };
     if (queries.count == 0) return;
-    const bool can_copy = keys.count > 0 && reinterpret_cast<std::uintptr_t>(wire.data()) % 16 == 0;
-    if (!can_copy || !available(exec) || !for_head_dim(shape, with)) {
+    if (!available(exec) || !for_head_dim(shape, with)) {
       other_.fold(exec, problem, shape, q, queries, wire, keys, state, phase);
     }
   }
@@ -94,8 +94,30 @@ class hopper_kernel {
                      const WireView<memory_space>& wire, const Run& keys, const Tensor<float, 4, memory_space>& grad_q,
                      const Tensor<float, 4, memory_space>& grad_k, const Tensor<float, 4, memory_space>& grad_v,
                      double* parameter_sums = nullptr) const {
-    other_.fold_gradient(exec, problem, shape, q, grad_out, lse, delta, queries, wire, keys, grad_q, grad_k, grad_v,
-                         parameter_sums);
+    const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
+      using ForQueries = hopper::QueryGradient<T, Dim, Exec, P>;
+      using ForKeys = hopper::KeyValueGradient<T, Dim, Exec, P>;
+      const portable::GradientInput<T, float, Exec, P> input{
+          problem, shape, q, grad_out, lse, delta, queries, wire_of(wire, shape, keys), keys, 0};
+      const hopper::CopySource of_q = hopper::source_of(q, ForKeys::tile_rows);
+      const hopper::CopySource of_grad_out = hopper::source_of(grad_out, ForKeys::tile_rows);
+      const hopper::CopySource piece = hopper::source_of(input.wire, ForQueries::tile_rows);
+      if (!of_q.can_be_copied() || !of_grad_out.can_be_copied() || !piece.can_be_copied()) return false;
+      if (!Play::launch(exec, blocks_of(keys, ForKeys::block_rows) * shape.batch * shape.kv_heads,
+                        ForKeys{input, grad_k, grad_v}, {of_q, of_grad_out})) {
+        return false;
+      }
+      if (!Play::launch(exec, blocks_of(queries, ForQueries::block_rows) * shape.batch * shape.heads,
+                        ForQueries{input, grad_q}, {piece, piece})) {
+        throw error("hopper_kernel could launch one half of its backward pass and not the other");
+      }
+      return true;
+    };
+    const bool learned = LearnedScore<typename P::score_type> && parameter_sums != nullptr;
+    if (learned || !available(exec) || !for_head_dim(shape, with)) {
+      other_.fold_gradient(exec, problem, shape, q, grad_out, lse, delta, queries, wire, keys, grad_q, grad_k, grad_v,
+                           parameter_sums);
+    }
   }
 
  private:
@@ -107,6 +129,11 @@ class hopper_kernel {
     if (shape.head_dim == 128) return f(std::integral_constant<int, 128>{});
     return false;
   }
+
+  static portable::Wire<T> wire_of(const WireView<memory_space>& wire, const Shape& shape, const Run& keys) {
+    return {wire.data(), shape.kv_heads, shape.head_dim, shape.value_dim, keys.count, shape.batch};
+  }
+  static int blocks_of(const Run& run, int rows) { return (run.count + rows - 1) / rows; }
 
   Other other_;
 };

@@ -81,14 +81,23 @@ struct Turn {
   }
 };
 
-/// How a tensor copy sees memory: slices of rows of 16-bit elements, of which it takes boxes of `box_rows` rows of a
-/// panel's columns. Rows beyond the last are 0.
+/// How a tensor copy sees memory: rows of 16-bit elements in slices in blocks, of which it takes boxes of `box_rows`
+/// rows of a panel's columns. Rows beyond the last are 0.
 struct CopySource {
-  const void* data;  ///< a multiple of 16 bytes
-  int columns;       ///< a multiple of 64
-  std::int64_t rows;
-  std::int64_t slices;
+  const void* data;
+  int columns;
+  std::int64_t rows, slices, blocks;
+  std::int64_t row_stride, slice_stride, block_stride;  ///< in elements
   int box_rows;
+
+  /// Whether tensor copies can read this: addresses and strides are multiples of 16 bytes.
+  constexpr bool can_be_copied() const {
+    const auto fits = [](std::int64_t stride) {
+      return stride > 0 && stride % 8 == 0 && stride < std::int64_t{1} << 38;
+    };
+    return columns % panel_columns == 0 && rows > 0 && fits(row_stride) && fits(slice_stride) && fits(block_stride) &&
+           reinterpret_cast<std::uintptr_t>(data) % 16 == 0;
+  }
 };
 
 }  // namespace rondo::hopper

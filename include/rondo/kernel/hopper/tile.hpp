@@ -65,14 +65,15 @@ struct Passing {
       block.make_barrier(empty + stage, consumers * group_warps);
     }
   }
-  /// Fills a place with rows from `row` on of a slice of the source, once it is empty.
+  /// Fills a place with rows from `row` on of a slice of a block of one of the sources, once it is empty.
   template <class Producer>
-  KOKKOS_FUNCTION void fill(const Producer& producer, const Turn<Stages>& turn, std::int64_t row, int slice) const {
+  KOKKOS_FUNCTION void fill(const Producer& producer, const Turn<Stages>& turn, int source, std::int64_t row, int slice,
+                            int block) const {
     producer.wait(empty + turn.stage, turn.parity ^ 1u);  // in the first round nobody has to have emptied it
     producer.expect(full + turn.stage, tile_bytes);
     RONDO_UNROLL
     for (int column = 0; column < Dim; column += panel_columns) {
-      producer.copy(tile(turn) + column * Rows, full + turn.stage, column, static_cast<int>(row), slice);
+      producer.copy(tile(turn) + column * Rows, full + turn.stage, source, column, static_cast<int>(row), slice, block);
     }
   }
   template <class Group>
@@ -84,6 +85,43 @@ struct Passing {
     group.arrive(empty + turn.stage);
   }
 };
+
+/// The rows of one head of a tensor [batch, tokens, heads, head_dim], as tensor copies see them.
+template <class Tensor>
+CopySource source_of(const Tensor& x, int box_rows) {
+  const auto extent = [&](int axis) { return static_cast<std::int64_t>(x.extent(axis)); };
+  const auto stride = [&](int axis) { return static_cast<std::int64_t>(x.stride(axis)); };
+  // Elements that are not neighbours are a source that cannot be copied.
+  return {x.data(),  x.stride(3) == 1 ? static_cast<int>(extent(3)) : 1,
+          extent(1), extent(2),
+          extent(0), stride(1),
+          stride(2), stride(0),
+          box_rows};
+}
+/// The rows of a packed piece: a slice for each kv head's keys in each batch, then for their values.
+template <class T>
+CopySource source_of(const portable::Wire<T>& wire, int box_rows) {
+  const std::int64_t slice = wire.tokens * wire.head_dim;
+  return {wire.data, wire.head_dim, wire.tokens, std::int64_t{2} * wire.batch * wire.kv_heads,
+          1,         wire.head_dim, slice,       2 * wire.batch * wire.kv_heads * slice,
+          box_rows};
+}
+
+/// Which of a block's rows a lane's sums 2 · half and 2 · half + 1, of every four, belong to.
+template <class Group>
+KOKKOS_FUNCTION int row_in_block(const Group& group, int lane, int half) {
+  return group.number * group_rows + place_in_d(lane, 2 * half).row;
+}
+
+/// Calls f(element, column) for those of a lane's first `Count` sums that belong to its row `half`.
+template <int Count, class F>
+KOKKOS_FUNCTION void for_sums(int lane, int half, const F& f) {
+  RONDO_UNROLL
+  for (int n = 0; n < Count / 4; ++n) {
+    RONDO_UNROLL
+    for (int e = 2 * half; e < 2 * half + 2; ++e) f(4 * n + e, place_in_d(lane, 4 * n + e).col);
+  }
+}
 
 /// Brings `count` rows into a group's own tile of 64 rows, whatever their strides; the rest of the tile becomes 0.
 template <int Dim, class Group, class T>
@@ -144,6 +182,25 @@ struct Weights {
   }
 };
 
+/// The same for weights in two parts, whose sum is nearer to the numbers.
+template <class T, int Depth, class Group>
+KOKKOS_FUNCTION void round_in_parts(const Group& group, const Held<Group, float, Depth / 2>& sums,
+                                    Weights<Group, Depth>& near, Weights<Group, Depth>& rest) {
+  near.template round<T>(group, sums);
+  group.each([&](int lane) {
+    RONDO_UNROLL
+    for (int k = 0; k < Depth / 16; ++k) {
+      RONDO_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const std::uint32_t pair = near.steps[k].at(lane, i);
+        rest.steps[k].at(lane, i) =
+            Group::template rounded_pair<T>(mma::rest_of<T>(sums.at(lane, 8 * k + 2 * i), pair, 0),
+                                            mma::rest_of<T>(sums.at(lane, 8 * k + 2 * i + 1), pair, 1));
+      }
+    }
+  });
+}
+
 /// After a wait for all products: d and what it was made of may be used again.
 template <int Depth, int N, class Group>
 KOKKOS_FUNCTION void settle_weighted_rows(const Group& group, Held<Group, float, N>& d,
@@ -166,15 +223,16 @@ KOKKOS_FUNCTION void begin_weighted_rows(const Group& group, Held<Group, float, 
   group.end_products();
 }
 
-/// Whether rows of Dim elements, each after the other in memory and aligned, have an element that is not finite.
+/// Whether `count` rows have an element that is not finite. They can be copied in groups.
 template <int Dim, class Group, class T>
-KOKKOS_FUNCTION bool any_not_finite(const Group& group, const T* rows, int count) {
+KOKKOS_FUNCTION bool any_not_finite(const Group& group, const SourceRows<T>& rows, int count) {
   Held<Group, std::uint32_t, 1> found{};
-  const auto* pairs = reinterpret_cast<const std::uint32_t*>(rows);
   group.each([&](int lane) {
     RONDO_NO_UNROLL
     for (int i = lane; i < count * Dim / 2; i += group_lanes) {
-      found.at(lane, 0) |= mma::finite_pair<T>(pairs[i]) ^ pairs[i];
+      const auto* pairs = reinterpret_cast<const std::uint32_t*>(rows.data + i / (Dim / 2) * rows.row_stride);
+      const std::uint32_t pair = pairs[i % (Dim / 2)];
+      found.at(lane, 0) |= mma::finite_pair<T>(pair) ^ pair;
     }
   });
   return group.any(found);
