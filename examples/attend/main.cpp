@@ -5,6 +5,7 @@
 #include "ranks.hpp"
 #include "request.hpp"
 
+#include <rondo/engine/workspace_text.hpp>
 #include <rondo/rondo.hpp>
 
 #include <cstdio>
@@ -35,28 +36,17 @@ std::vector<safetensors::Entry> results_of(const Request& request, const safeten
   return tensors;
 }
 
-/// What rank 0 of so many allocates to compute with, by purpose.
-template <class T>
-void show_workspace(const Request& request, int ranks) {
-  const rondo::WorkspaceBytes bytes =
-      rondo::workspace_bytes(rondo::default_kernel<T, attend::Exec>{}, request.shape, request.sharding, ranks, 0,
-                             request.chunk, request.backward);
-  for (const bool backward : {false, true}) {
-    const rondo::PassBytes& pass = backward ? bytes.backward : bytes.forward;
-    if (pass.total() == 0) continue;
-    std::printf(
-        "workspace of rank 0, %s: %zu bytes, of which %zu pieces, %zu state of the queries, %zu travelling gradients\n",
-        backward ? "backward" : "forward", pass.total(), pass.pieces, pass.state, pass.gradients);
-  }
-}
-
 template <class Comm>
 void compute(Comm& comm, const Options& options, const Request& request, const safetensors::Input& in) {
   std::optional<safetensors::Output> out;
   if (comm.rank() == 0) out.emplace(options.out, results_of(request, in));
   safetensors::Output* const file = out ? &*out : nullptr;
   const auto compute_in = [&]<class T>(T) {
-    if (comm.rank() == 0 && !request.reproducible) show_workspace<T>(request, comm.size());
+    if (comm.rank() == 0 && !request.reproducible) {
+      const auto workspace = rondo::workspace_bytes(rondo::default_kernel<T, attend::Exec>{}, request.shape,
+                                                    request.sharding, comm.size(), 0, request.chunk, request.backward);
+      std::printf("%s", rondo::in_words(workspace, "workspace of rank 0, ").c_str());
+    }
     attend::compute_in<T>(comm, request, in, file);
   };
   if (request.dtype == safetensors::F64) {

@@ -10,6 +10,7 @@
 #include "mpi_ring.hpp"
 #endif
 
+#include <rondo/engine/workspace_text.hpp>
 #include <rondo/rondo.hpp>
 
 #include <unistd.h>
@@ -92,13 +93,7 @@ void summarise(const Options& options, const Outcome& outcome) {
   std::printf("peak memory of each rank:");
   for (const std::int64_t bytes : outcome.peak_bytes) std::printf(" %s", train::binary_size(bytes).c_str());
   std::printf("\n");
-  const auto size = [](std::size_t bytes) { return train::binary_size(static_cast<std::int64_t>(bytes)); };
-  for (const bool backward : {false, true}) {
-    const rondo::PassBytes& pass = backward ? outcome.workspace.backward : outcome.workspace.forward;
-    std::printf("attention's workspace, %s: %s, of which %s pieces, %s state of the queries, %s travelling gradients\n",
-                backward ? "backward" : "forward", size(pass.total()).c_str(), size(pass.pieces).c_str(),
-                size(pass.state).c_str(), size(pass.gradients).c_str());
-  }
+  std::printf("%s", rondo::in_words(outcome.workspace, "attention's workspace of rank 0, ").c_str());
   if (!outcome.checkpoint.empty()) std::printf("checkpoint: %s\n", outcome.checkpoint.c_str());
   if (!outcome.finished) {
     std::printf("stopped after step %lld of %lld; this goes on:\n  %s\n", static_cast<long long>(outcome.steps_done),

@@ -1,4 +1,5 @@
 #include <rondo/engine/workspace_bytes.hpp>
+#include <rondo/engine/workspace_text.hpp>
 #include <rondo/kernel/portable/portable.hpp>
 #include <rondo/plan.hpp>
 #include <rondo/sharding/contiguous.hpp>
@@ -35,6 +36,14 @@ void compare_workspace(const char* type) {
 TEST_CASE("the plan's workspace is RingAttention's to the byte where a kernel sends tensors as they are") {
   compare_workspace<float>("float");
   compare_workspace<bfloat16>("bfloat16");
+}
+
+TEST_CASE("a workspace is told in words, a line for each pass that takes anything") {
+  CHECK(in_words({{4096, 1024, 0}, {6144, 1280, 8192}}, "rank 1, ") ==
+        "rank 1, forward: 5120 bytes, of which 4096 pieces, 1024 state of the queries, 0 travelling gradients\n"
+        "rank 1, backward: 15616 bytes, of which 6144 pieces, 1280 state of the queries, 8192 travelling gradients\n");
+  CHECK(in_words({{4096, 1024, 0}, {}}, "") ==
+        "forward: 5120 bytes, of which 4096 pieces, 1024 state of the queries, 0 travelling gradients\n");
 }
 
 TEST_CASE("a rank's bytes, counted by hand for a small model") {
