@@ -147,11 +147,21 @@ class Transfer {
   }
 
   void wait() {
-    if (exchange_) order(Exec(exchange_->exec));
+    if (!exchange_) return;
+    send_all();
+    for (auto& started : exchange_->started) started.transfer.wait();
+    exchange_.reset();
   }
 
   void order(const Exec& exec) {
     if (!exchange_) return;
+    send_all();
+    for (auto& started : exchange_->started) started.transfer.order(exec);
+    exchange_.reset();
+  }
+
+ private:
+  void send_all() {
     bool done = test();
     state_->traffic.bytes_before_wait += static_cast<std::int64_t>(exchange_->moved);
     // While the link has something to bring over, here or elsewhere: another rank may need it to answer.
@@ -159,11 +169,8 @@ class Transfer {
       std::this_thread::sleep_until(
           std::min(state_->waiting.front().due, Clock::now() + std::chrono::microseconds(200)));
     }
-    for (auto& started : exchange_->started) started.transfer.order(exec);
-    exchange_.reset();
   }
 
- private:
   std::shared_ptr<State<Comm>> state_;
   std::shared_ptr<Exchange<Comm>> exchange_;
 };
