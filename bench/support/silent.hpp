@@ -51,8 +51,13 @@ class silent {
   rondo::Deadline deadline() const { return comm_.deadline(); }
   Started exchange(const execution_space& after, std::span<const Segment> segments, rondo::Where where = {}) {
     if (moving_) return Started(comm_.exchange(after, segments, where));
-    rondo::fence_queue(after, "rondo::send");
+    if constexpr (!stream_ordered) rondo::fence_queue(after, "rondo::send");
     return Started(std::nullopt);
+  }
+  void fence(const execution_space& exec, const char* name)
+    requires stream_ordered
+  {
+    comm_.fence(exec, name);
   }
   void all_reduce(std::span<float> values, rondo::Reduction reduction) { comm_.all_reduce(values, reduction); }
   void all_reduce(std::span<double> values, rondo::Reduction reduction) { comm_.all_reduce(values, reduction); }
