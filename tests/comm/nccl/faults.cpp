@@ -1,7 +1,7 @@
 /// What goes wrong on the way: peers that never come or fail, errors of NCCL's own, calls that could never end. Nothing
 /// hangs, and the device's queue goes on.
 #include "launcher.hpp"
-#include "queued.hpp"
+#include "../stand_in/queued.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_exception.hpp>

@@ -3,8 +3,8 @@
 #pragma once
 
 #include "../in_process_launcher.hpp"
+#include "../stand_in/streams.hpp"
 #include "stand_in/control.hpp"
-#include "stand_in/streams.hpp"
 
 #include <rondo/comm/nccl.hpp>
 
@@ -18,7 +18,7 @@ using NcclComm = rondo::nccl_communicator<rondo::in_process_communicator<>, Exec
 static_assert(rondo::Communicator<NcclComm<>>);
 static_assert(rondo::nccl::Control<rondo::in_process_communicator<>>);
 static_assert(!rondo::nccl::Control<NcclComm<>>, "messages that NCCL moves do not start NCCL");
-static_assert(!rondo::nccl::Streams<int>);
+static_assert(!rondo::Streams<int>);
 
 /// A communicator of all ranks of an in-process one.
 inline NcclComm<> over_nccl(rondo::in_process_communicator<>& comm, const rondo::NcclOptions& options = {}) {

@@ -1,6 +1,6 @@
 /// Exchanges and the work round them run on streams of their own: only events put them in order, and the host is free.
 #include "launcher.hpp"
-#include "queued.hpp"
+#include "../stand_in/queued.hpp"
 
 #include <catch2/catch_test_macros.hpp>
 

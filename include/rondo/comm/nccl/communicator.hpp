@@ -6,6 +6,7 @@
 #include <rondo/comm/nccl/options.hpp>
 #include <rondo/comm/nccl/traffic.hpp>
 #include <rondo/comm/nccl/transfer.hpp>
+#include <rondo/comm/streams.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -17,6 +18,16 @@
 #include <utility>
 
 namespace rondo {
+namespace nccl {
+
+/// The streams of an execution space. \note one without is refused here, where a reader is told what is needed
+template <class Exec>
+struct streams_of : rondo::streams_of<Exec> {
+  static_assert(Streams<rondo::streams_of<Exec>>,
+                "NCCL needs an execution space with streams: Kokkos::Cuda or Kokkos::HIP");
+};
+
+}  // namespace nccl
 
 /// One rank per device. Exchanges are NCCL's grouped sends and receives on a stream of their own, ordered with events
 /// against the instances that they are given: the host goes on at once. What is small and on the host (reductions,
@@ -32,7 +43,7 @@ namespace rondo {
 /// Every call returns within the deadline of the communicator it is made with, counted from when nothing but a peer is
 /// waited for. A failure aborts the ncclComm_t, so that the device goes on, and tells the other ranks; after that every
 /// call throws. \note calls make the instance's device the calling thread's.
-template <nccl::Control ControlT, class Exec = Kokkos::DefaultExecutionSpace, nccl::Streams S = nccl::streams_of<Exec>>
+template <nccl::Control ControlT, class Exec = Kokkos::DefaultExecutionSpace, Streams S = nccl::streams_of<Exec>>
 class nccl_communicator {
  public:
   using execution_space = Exec;

@@ -4,34 +4,18 @@
 
 #include <rondo/comm/concept.hpp>
 #include <rondo/comm/nccl/library.hpp>
+#include <rondo/comm/patience.hpp>
 #include <rondo/error.hpp>
 
 #include <chrono>
 #include <cstddef>
 #include <exception>
 #include <span>
-#include <thread>
 #include <type_traits>
 
 namespace rondo::nccl {
 
 using Clock = std::chrono::steady_clock;
-
-/// How the host waits: at first it asks again at once, then it lets others have the core, at last it sleeps in between.
-class Patience {
- public:
-  void pause() {
-    if (++asked_ < 200) return;
-    if (asked_ < 1000) {
-      std::this_thread::yield();
-    } else {
-      std::this_thread::sleep_for(std::chrono::microseconds(20));
-    }
-  }
-
- private:
-  int asked_ = 0;
-};
 
 /// A communicator among hosts that hands round what NCCL needs to start, carries what is small, and brings news of
 /// failures: in_process_communicator and mpi_communicator are such.
@@ -64,7 +48,7 @@ class Connection {
       const ncclResult_t code = ncclCommInitRankConfig(&comm_, control.size(), invitation.id, control.rank(), &config);
       if (code != ncclInProgress) check(code, "ncclCommInitRankConfig");
       const auto end = Clock::now() + control.deadline();
-      for (Patience patience; !is_ready("ncclCommInitRankConfig"); patience.pause()) {
+      for (detail::Patience patience; !is_ready("ncclCommInitRankConfig"); patience.pause()) {
         control.listen();
         if (Clock::now() > end) {
           throw timeout_error(
@@ -125,7 +109,7 @@ class Connection {
     if (comm_ == nullptr || !is_own_) return;
     const auto end = Clock::now() + deadline;
     ncclResult_t state = ncclCommFinalize(comm_);
-    for (Patience patience; state == ncclInProgress && Clock::now() < end; patience.pause()) {
+    for (detail::Patience patience; state == ncclInProgress && Clock::now() < end; patience.pause()) {
       if (ncclCommGetAsyncError(comm_, &state) != ncclSuccess) state = ncclInternalError;
     }
     if (state != ncclSuccess) return abort();

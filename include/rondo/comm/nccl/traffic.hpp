@@ -5,7 +5,8 @@
 #include <rondo/comm/concept.hpp>
 #include <rondo/comm/nccl/connection.hpp>
 #include <rondo/comm/nccl/library.hpp>
-#include <rondo/comm/nccl/streams.hpp>
+#include <rondo/comm/patience.hpp>
+#include <rondo/comm/streams.hpp>
 #include <rondo/error.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -209,7 +210,7 @@ class Traffic {
 
   template <class Condition>
   void wait_until(const Condition& condition) {
-    for (Patience patience; !condition(); patience.pause()) look();
+    for (detail::Patience patience; !condition(); patience.pause()) look();
   }
 
   /// What f throws breaks the communicator.
@@ -244,7 +245,7 @@ class Traffic {
   /// After a failure: gives back what the device has let go of, and leaves the rest to the end of the process.
   void settle() {
     const auto end = Clock::now() + std::chrono::seconds(1);
-    for (Patience patience; failure_ && !under_way_.empty() && Clock::now() < end; patience.pause()) {
+    for (detail::Patience patience; failure_ && !under_way_.empty() && Clock::now() < end; patience.pause()) {
       const Exchange& exchange = under_way_.front();
       if (S::reached(exchange.before) && (!exchange.is_handed_on || S::reached(exchange.after))) retire();
     }

@@ -2,7 +2,7 @@
 /// has NCCL's rules and no buffers: a group ends when all its messages have met their other halves, whoever waits in the
 /// wrong order waits for ever, and a group is on its stream only when the communicator is no longer in progress.
 #include "control.hpp"
-#include "streams.hpp"
+#include "../../stand_in/streams.hpp"
 
 #include <nccl.h>
 

@@ -1,5 +1,5 @@
 /// \file
-/// The few things that the communicator needs of a device's runtime: streams and events.
+/// The few things that communicators need of a device's runtime: streams, events and copies.
 #pragma once
 
 #include <rondo/error.hpp>
@@ -7,9 +7,10 @@
 #include <Kokkos_Core.hpp>
 
 #include <concepts>
+#include <cstddef>
 #include <type_traits>
 
-namespace rondo::nccl {
+namespace rondo {
 
 /// A runtime's streams and events, for one execution space.
 ///  - queues: whether instances of the space queue their work. Where they do not, there is nothing that could wait for an
@@ -18,9 +19,10 @@ namespace rondo::nccl {
 ///  - record(event, stream): the event is reached when the work queued so far on the stream is done
 ///  - wait(stream, event): work queued later on the stream runs after the event, as it was recorded last
 ///  - reached(event): asks, and never waits
+///  - copy(stream, target, source, bytes): queued, from the space's memory to the space's memory
 template <class S>
-concept Streams = requires(const typename S::execution_space& exec, typename S::stream stream,
-                           typename S::event event) {
+concept Streams = requires(const typename S::execution_space& exec, typename S::stream stream, typename S::event event,
+                           void* target, const void* source, std::size_t bytes) {
   { S::queues } -> std::convertible_to<bool>;
   S::select(exec);
   { S::stream_of(exec) } -> std::same_as<typename S::stream>;
@@ -31,13 +33,19 @@ concept Streams = requires(const typename S::execution_space& exec, typename S::
   S::record(event, stream);
   S::wait(stream, event);
   { S::reached(event) } -> std::same_as<bool>;
+  S::copy(stream, target, source, bytes);
 };
 
-/// The streams of an execution space. Specialised for the spaces that have some.
+/// The streams of an execution space. Specialised for the spaces that have some, no Streams for the others.
 template <class Exec>
-struct streams_of {
-  static_assert(std::is_void_v<Exec>, "NCCL needs an execution space with streams: Kokkos::Cuda or Kokkos::HIP");
-};
+struct streams_of {};
+
+/// In the place of Streams where there are none: the host waits for instances, and copies.
+struct no_streams {};
+
+/// An execution space's streams, or no_streams.
+template <class Exec>
+using streams_or_none = std::conditional_t<Streams<streams_of<Exec>>, streams_of<Exec>, no_streams>;
 
 #ifdef KOKKOS_ENABLE_CUDA
 template <>
@@ -69,6 +77,9 @@ struct streams_of<Kokkos::Cuda> {
     const cudaError_t code = cudaEventQuery(given);
     if (code != cudaErrorNotReady) check(code, "cudaEventQuery");
     return code == cudaSuccess;
+  }
+  static void copy(stream on, void* target, const void* source, std::size_t bytes) {
+    check(cudaMemcpyAsync(target, source, bytes, cudaMemcpyDefault, on), "cudaMemcpyAsync");
   }
 
  private:
@@ -109,6 +120,9 @@ struct streams_of<Kokkos::HIP> {
     if (code != hipErrorNotReady) check(code, "hipEventQuery");
     return code == hipSuccess;
   }
+  static void copy(stream on, void* target, const void* source, std::size_t bytes) {
+    check(hipMemcpyAsync(target, source, bytes, hipMemcpyDefault, on), "hipMemcpyAsync");
+  }
 
  private:
   static void check(hipError_t code, const char* function) {
@@ -117,4 +131,4 @@ struct streams_of<Kokkos::HIP> {
 };
 #endif
 
-}  // namespace rondo::nccl
+}  // namespace rondo

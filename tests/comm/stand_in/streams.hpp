@@ -4,7 +4,9 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -103,6 +105,9 @@ struct StreamsBase {
     const std::int64_t number = (*given)->record();
     if (on == nullptr) return (*given)->reach(number);
     on->push([state = *given, number] { state->reach(number); });
+  }
+  static void copy(stream on, void* target, const void* source, std::size_t bytes) {
+    on->push([=] { std::memcpy(target, source, bytes); });
   }
   static void wait(stream later, event given) {
     later->push([state = *given, number = (*given)->recorded()] { state->wait(number); });
