@@ -94,6 +94,7 @@ TEST_CASE("Asking for a message whose peer has left or failed says that it will 
 }
 
 TEST_CASE("Memory of a message that is given up while it is copied is touched no more") {
+  if constexpr (Comm::stream_ordered) SKIP("a device copies: memory is kept until it has");
   // Rank 0 gives up at any moment while rank 1 copies into its memory, then writes the end of it.
   constexpr std::size_t count = std::size_t{1} << 25;
   constexpr int rounds = 200;

@@ -18,6 +18,12 @@ using Space = Exec::memory_space;
 
 static_assert(std::is_same_v<Kokkos::DefaultExecutionSpace, Exec>, "a device is Kokkos' default where there is one");
 
+// Ranks that share a device: it waits for messages, not the host.
+template class in_process_communicator<Exec>;
+static_assert(Communicator<in_process_communicator<Exec>> && in_process_communicator<Exec>::stream_ordered);
+static_assert(std::is_same_v<in_process_group<>::communicator, in_process_communicator<Exec, streams_of<Exec>>>);
+static_assert(!in_process_communicator<Kokkos::DefaultHostExecutionSpace>::stream_ordered);
+
 /// Calls what a ring calls of a kernel, so that all of it is compiled for this kind of problem.
 template <class Kernel, class P>
 void use(const Kernel& kernel, const P& problem) {

@@ -79,7 +79,7 @@ class KernelCase {
         problem_(problem.resolved(shape_)),
         kernel_(kernel),
         cut_(cut),
-        exec_(in_process::make_instance<Exec>(0, 1, cut.threads)),
+        exec_(in_process::make_instance<Exec>(cut.threads)),
         query_blocks_(blocks_of(extents_.tokens, cut.query_stride, cut.queries)),
         key_blocks_(blocks_of(extents_.tokens, cut.key_stride, cut.keys)),
         q_(rows(extents_.heads, shape_.head_dim), cut.order, T(nan), cut.room),

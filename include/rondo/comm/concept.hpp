@@ -55,8 +55,9 @@ concept Transfer = std::movable<T> && requires(T& transfer, const Exec& exec) {
 ///  - broadcast(bytes, root), barrier()
 ///  - split(color, key): one communicator per color, its ranks in the order of (key, rank)
 ///  - agree(ok): true when every rank said true
-///  - stream_ordered: whether `order` leaves the host free (NCCL) or makes it wait (MPI, in process). Exchanges are then
-///    worked off in order: a send and the receive that waits for it belong in exchanges of the same number
+///  - stream_ordered: whether `order` leaves the host free (NCCL; in process on a device) or makes it wait (MPI; in process
+///    on the host). Exchanges are then worked off in order: a send and the receive that waits for it belong in exchanges of
+///    the same number
 ///  - fence(exec, name), where it is stream-ordered: returns when the work queued on `exec` is done, which may wait for
 ///    peers, so that only the communicator can leave it at the deadline
 template <class C>

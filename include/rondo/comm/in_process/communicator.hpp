@@ -3,7 +3,9 @@
 #pragma once
 
 #include <rondo/comm/in_process/hub.hpp>
+#include <rondo/comm/in_process/stream_hub.hpp>
 #include <rondo/comm/reduction.hpp>
+#include <rondo/comm/streams.hpp>
 
 #include <array>
 #include <cstdint>
@@ -18,11 +20,12 @@
 namespace rondo {
 namespace in_process {
 
-/// A started exchange between threads. Destroying it before it is done withdraws what nobody has matched yet.
-template <class Exec>
+/// A started exchange between threads. Destroying it before it is done withdraws what nobody has matched yet; where a
+/// device copies, memory is kept until it has.
+template <class Exec, class S = streams_or_none<Exec>>
 class Transfer {
  public:
-  using HubType = Hub<typename Exec::memory_space>;
+  using HubType = typename hub_of<Exec, S>::type;
   using PostType = typename HubType::PostType;
 
   Transfer() = default;
@@ -57,12 +60,29 @@ class Transfer {
     release();
   }
 
-  /// Later work on `exec` runs after arrival: in process, the host waits.
-  void order(const Exec& /*exec*/) { wait(); }
+  /// Later work on `exec` runs after arrival. The host waits: with streams until the peers have started their part of it
+  /// too, without until it is done. \throws as wait does
+  void order([[maybe_unused]] const Exec& exec) {
+    if constexpr (Streams<S>) {
+      for (PostType* post = first_; post != nullptr; post = post->next) {
+        hub_->order(thread_, post, *members_, where_, exec);
+      }
+      release();
+    } else {
+      wait();
+    }
+  }
 
  private:
   void release() {
-    while (first_ != nullptr) hub_->release(thread_, std::exchange(first_, first_->next));
+    while (first_ != nullptr) {
+      PostType* const post = std::exchange(first_, first_->next);
+      if constexpr (Streams<S>) {
+        hub_->release(thread_, post, members_, where_);
+      } else {
+        hub_->release(thread_, post);
+      }
+    }
     last_ = nullptr;
   }
   void swap(Transfer& other) {
@@ -86,13 +106,17 @@ class Transfer {
 
 /// One rank's end of an in-process group. Made by in_process_group::run and by split; valid while run lasts, on the
 /// thread it was given to.
-template <class Exec = Kokkos::DefaultExecutionSpace>
+///
+/// Where the execution space has streams, a device's, ranks share that device: messages are copies that it makes between
+/// the work queued before them on both ranks' instances and the work queued after `order`, and the host waits only for the
+/// other ranks' hosts.
+template <class Exec = Kokkos::DefaultExecutionSpace, class S = streams_or_none<Exec>>
 class in_process_communicator {
  public:
   using execution_space = Exec;
   using memory_space = typename Exec::memory_space;
-  using HubType = in_process::Hub<memory_space>;
-  static constexpr bool stream_ordered = false;
+  using HubType = typename in_process::hub_of<Exec, S>::type;
+  static constexpr bool stream_ordered = Streams<S>;
 
   in_process_communicator(std::shared_ptr<HubType> hub, std::shared_ptr<const in_process::Membership> members, int rank,
                           Exec exec)
@@ -106,12 +130,17 @@ class in_process_communicator {
   Deadline deadline() const { return hub_->deadline(); }
 
   /// Starts all segments as one group, after the work queued on `after`.
-  /// \throws argument_error for an unknown peer; peer_failed
-  in_process::Transfer<Exec> exchange(const Exec& after, std::span<const Segment<memory_space>> segments,
-                                      Where where = {}) {
+  /// \throws argument_error for an unknown peer; peer_failed; with streams timeout_error for an earlier exchange
+  in_process::Transfer<Exec, S> exchange(const Exec& after, std::span<const Segment<memory_space>> segments,
+                                         Where where = {}) {
     for (const auto& segment : segments) check_peer("exchange", segment.peer);
-    fence_queue(after, "rondo::send");
-    in_process::Transfer<Exec> transfer(*hub_, members_, thread(), where);
+    if constexpr (stream_ordered) {
+      S::select(after);
+      hub_->look(thread());
+    } else {
+      fence_queue(after, "rondo::send");
+    }
+    in_process::Transfer<Exec, S> transfer(*hub_, members_, thread(), where);
     for (const auto& segment : segments) {
       const int peer = members_->threads[static_cast<std::size_t>(segment.peer)];
       const bool sends = segment.direction == Direction::send;
@@ -119,6 +148,15 @@ class in_process_communicator {
                               segment.direction, segment.bytes));
     }
     return transfer;
+  }
+
+  /// Returns when the work queued on `exec` and this rank's messages are done. \throws timeout_error when a peer's work,
+  /// queued before its part of a message, is not done within the deadline
+  void fence(const Exec& exec, const char* name)
+    requires stream_ordered
+  {
+    hub_->finish(thread());
+    exec.fence(name);
   }
 
   /// Combines the values of all ranks in place, in the order of ranks.

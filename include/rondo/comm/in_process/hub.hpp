@@ -24,9 +24,12 @@
 
 namespace rondo::in_process {
 
+/// What a posted half carries beside the message where the host copies.
+struct NoMoments {};
+
 /// One posted half of a message. `context` tells communicators apart; `from` and `to` are threads of the group.
-template <class MemorySpace>
-struct Post {
+template <class MemorySpace, class Moments = NoMoments>
+struct Post : Moments {
   enum class State { pending, copying, done, refused };
   int context = 0;
   int from = 0;
@@ -46,10 +49,10 @@ struct Membership {
 
 /// Shared by all threads of a group, for one run. One mutex guards everything; copies are made outside it. Whoever
 /// posts the second half of a message copies it, so a transfer never depends on its peer calling again.
-template <class MemorySpace>
+template <class MemorySpace, class Moments = NoMoments>
 class Hub {
  public:
-  using PostType = Post<MemorySpace>;
+  using PostType = Post<MemorySpace, Moments>;
   using Clock = std::chrono::steady_clock;
 
   Hub(int threads, Deadline deadline)
@@ -99,49 +102,13 @@ class Hub {
     return found == escaped_.end() ? nullptr : *found;
   }
 
-  /// Posts half a message; copies at once when the other half is there.
+  /// Posts half a message; copies at once when the other half is there, on the host.
   template <class Exec>
   PostType* post(const Exec& exec, const Membership& members, int context, int from, int to, Direction direction,
                  const typename Segment<MemorySpace>::Bytes& bytes) {
-    PostType* mine = nullptr;
-    PostType* other = nullptr;
-    {
-      const std::lock_guard lock(mutex_);
-      throw_if_failed(members);
-      mine = take_post();
-      mine->context = context;
-      mine->from = from;
-      mine->to = to;
-      mine->direction = direction;
-      mine->bytes = bytes;
-      mine->state = PostType::State::pending;
-      other = match(*mine);
-      if (other == nullptr) {
-        pending_.push_back(mine);
-        return mine;
-      }
-      if (other->bytes.size() != mine->bytes.size()) {
-        refuse(*mine, *other, members);
-        return mine;
-      }
-      mine->state = other->state = PostType::State::copying;
-    }
-    const int peer = direction == Direction::send ? to : from;
-    try {
-      const auto& source = direction == Direction::send ? mine->bytes : other->bytes;
-      const auto& target = direction == Direction::send ? other->bytes : mine->bytes;
-      copy(exec, target, source);
-    } catch (...) {
-      const std::lock_guard lock(mutex_);
-      other->state = PostType::State::pending;  // for nobody: its owner is told of the failure
-      give_back(mine);
-      break_group(direction == Direction::send ? from : to, "a copy between two ranks failed");
-      throw;
-    }
-    const std::lock_guard lock(mutex_);
-    settle(*mine, *other, PostType::State::done);
-    wake(peer);
-    return mine;
+    return post_with(
+        [&](const PostType&, const PostType&, const auto& target, const auto& source) { copy(exec, target, source); },
+        nullptr, members, context, from, to, direction, bytes);
   }
 
   /// True when the message has been copied, false while it may still be. Never blocks.
@@ -162,17 +129,14 @@ class Hub {
     if (settled(*post)) return static_cast<void>(arrived(*post));
     throw_if_failed(members);
     if (in_time) abandon_left(thread, *post, members, where);
-    const int peer = rank_of(members, peer_of(*post));
-    const std::string what = detail::message(" waited ", deadline_.count(), " s for rank ");
-    abandon(thread, timeout_error(peer, unfinished(thread, *post, members, where, what)));
+    abandon_late(thread, *post, members, where);
   }
 
   /// Gives a post back. One that nobody matched is withdrawn. One that a peer is copying from or to is waited for: its
   /// memory may be about to go, and a copy that has begun ends without anybody's help.
   void release(int thread, PostType* post) {
     std::unique_lock lock(mutex_);
-    std::erase(pending_, post);
-    wake_[static_cast<std::size_t>(thread)].wait(lock, [&] { return post->state != PostType::State::copying; });
+    withdraw(lock, thread, post);
     give_back(post);
   }
 
@@ -227,11 +191,69 @@ class Hub {
   /// A number for a new communicator. Only from inside a collective's combine.
   int new_context() { return ++last_context_; }
 
- private:
+ protected:
   struct Failure {
     int thread;
     std::string what;
   };
+
+  /// Posts half a message in `mine`, or in a post of its own. When the other half is there, copies at once and outside the
+  /// lock: copy(mine, other, target, source).
+  template <class Copy>
+  PostType* post_with(const Copy& copy, PostType* mine, const Membership& members, int context, int from, int to,
+                      Direction direction, const typename Segment<MemorySpace>::Bytes& bytes) {
+    PostType* other = nullptr;
+    {
+      const std::lock_guard lock(mutex_);
+      if (failure_ && mine != nullptr) give_back(mine);
+      throw_if_failed(members);
+      if (mine == nullptr) mine = take_post();
+      mine->context = context;
+      mine->from = from;
+      mine->to = to;
+      mine->direction = direction;
+      mine->bytes = bytes;
+      mine->state = PostType::State::pending;
+      other = match(*mine);
+      if (other == nullptr) {
+        pending_.push_back(mine);
+        return mine;
+      }
+      if (other->bytes.size() != mine->bytes.size()) {
+        refuse(*mine, *other, members);
+        return mine;
+      }
+      mine->state = other->state = PostType::State::copying;
+    }
+    const int peer = direction == Direction::send ? to : from;
+    try {
+      const auto& source = direction == Direction::send ? mine->bytes : other->bytes;
+      const auto& target = direction == Direction::send ? other->bytes : mine->bytes;
+      copy(*mine, *other, target, source);
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      other->state = PostType::State::pending;  // for nobody: its owner is told of the failure
+      give_back(mine);
+      break_group(direction == Direction::send ? from : to, "a copy between two ranks failed");
+      throw;
+    }
+    const std::lock_guard lock(mutex_);
+    settle(*mine, *other, PostType::State::done);
+    wake(peer);
+    return mine;
+  }
+
+  template <class F>
+  decltype(auto) with_lock(const F& f) {
+    const std::lock_guard lock(mutex_);
+    return f();
+  }
+
+  /// Nobody finds the post any more, and nobody copies from or to it. Under the lock.
+  void withdraw(std::unique_lock<std::mutex>& lock, int thread, PostType* post) {
+    std::erase(pending_, post);
+    wake_[static_cast<std::size_t>(thread)].wait(lock, [&] { return post->state != PostType::State::copying; });
+  }
 
   struct Meeting {
     int context = 0;
@@ -305,6 +327,11 @@ class Hub {
     abandon(thread,
             peer_failed(rank_of(members, peer_of(post)),
                         unfinished(thread, post, members, where, " cannot finish: the group was left by rank ")));
+  }
+
+  [[noreturn]] void abandon_late(int thread, const PostType& post, const Membership& members, const Where& where) {
+    const std::string what = detail::message(" waited ", deadline_.count(), " s for rank ");
+    abandon(thread, timeout_error(rank_of(members, peer_of(post)), unfinished(thread, post, members, where, what)));
   }
 
   template <class Condition>
