@@ -188,7 +188,7 @@ void ring_segment(const Options& options, const Keys& keys, std::int64_t begin, 
     const rondo::cross sharding{rondo::contiguous{std::int64_t{options.rows} * options.ranks},
                                 rondo::contiguous{end - begin}};
     rondo::RingAttention attention{comm, shape, sharding, rondo::default_kernel<float, Exec>{},
-                                   rondo::Options{.chunk = options.chunk}};
+                                   rondo::Options{.chunk = options.chunk, .backward = false}};
     const auto rows = static_cast<std::size_t>(options.rows);
     const Kokkos::View<float****, Kokkos::LayoutRight, Kokkos::HostSpace> q("q", 1, rows, 1, dim),
         out("out", 1, rows, 1, dim);

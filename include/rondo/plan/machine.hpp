@@ -132,7 +132,7 @@ inline const std::vector<Machine>& machines() {
        {48 * GB, 1 * us},
        {25 * GB, 3 * us},
        "One socket of 56 Sapphire Rapids cores at the base clock of 2.0 GHz, 64 operations a cycle in float, 128 in "
-       "bf16 pairs (its AMX tiles, which Rondo does not use, do 16 times as many); UPI, 16 GT/s; HDR InfiniBand, 200 "
+       "bf16 pairs (its AMX tiles do 16 times as many); UPI, 16 GT/s; HDR InfiniBand, 200 "
        "Gbit/s"}};
   return table;
 }
