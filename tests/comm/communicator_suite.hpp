@@ -50,7 +50,8 @@ TEMPLATE_LIST_TEST_CASE("Ranks are numbered from zero and know how many they are
   });
 }
 
-TEMPLATE_LIST_TEST_CASE("What a rank sends to its neighbours arrives there, in both directions at once", "", Launchers) {
+TEMPLATE_LIST_TEST_CASE("What a rank sends to its neighbours arrives there, in both directions at once", "",
+                        Launchers) {
   on_all_sizes<TestType>(1, [](auto& comm, Findings& found) {
     for (const std::size_t count : {std::size_t{1}, std::size_t{1000}}) {
       const auto from_previous = room<std::uint64_t>(comm, count);
@@ -73,10 +74,11 @@ TEMPLATE_LIST_TEST_CASE("Every rank can send to every other", "", Launchers) {
       const int to = (comm.rank() + distance) % comm.size();
       const int from = (comm.rank() + comm.size() - distance) % comm.size();
       const auto target = room<std::uint64_t>(comm, 5);
-      const SegmentOf<decltype(comm)> segments[] = {
-          {Direction::receive, from, target}, {Direction::send, to, packed(comm, marked(comm.rank(), to, 5))}};
+      const SegmentOf<decltype(comm)> segments[] = {{Direction::receive, from, target},
+                                                    {Direction::send, to, packed(comm, marked(comm.rank(), to, 5))}};
       comm.exchange(comm.execution_instance(), segments, {}).wait();
-      found.expect(unpacked<std::uint64_t>(target) == marked(from, comm.rank(), 5), "from rank " + std::to_string(from));
+      found.expect(unpacked<std::uint64_t>(target) == marked(from, comm.rank(), 5),
+                   "from rank " + std::to_string(from));
     }
   });
 }
@@ -144,7 +146,8 @@ TEMPLATE_LIST_TEST_CASE("Messages of 64 MiB arrive whole", "", Launchers) {
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("An exchange of nothing is done at once; one of messages without bytes is done", "", Launchers) {
+TEMPLATE_LIST_TEST_CASE("An exchange of nothing is done at once; one of messages without bytes is done", "",
+                        Launchers) {
   on_all_sizes<TestType>(1, [](auto& comm, Findings& found) {
     using Segment = SegmentOf<decltype(comm)>;
     auto none = comm.exchange(comm.execution_instance(), std::span<const Segment>{}, {});
@@ -214,7 +217,8 @@ TEMPLATE_LIST_TEST_CASE("A transfer can be moved while it is under way", "", Lau
 /// values[i] = first + i, queued.
 template <class Exec>
 void queue_count_up(const Exec& exec, std::int64_t* values, int count, std::int64_t first) {
-  Kokkos::parallel_for(Kokkos::RangePolicy<Exec>(exec, 0, count), KOKKOS_LAMBDA(int i) { values[i] = first + i; });
+  Kokkos::parallel_for(
+      Kokkos::RangePolicy<Exec>(exec, 0, count), KOKKOS_LAMBDA(int i) { values[i] = first + i; });
 }
 
 /// How many values[i] are not first + i.
@@ -231,7 +235,7 @@ template <class Exec>
 std::int64_t sum_of_squares(const Exec& exec, std::int64_t n) {
   std::int64_t sum = 0;
   Kokkos::parallel_reduce(
-      Kokkos::RangePolicy<Exec>(exec, 0, n), KOKKOS_LAMBDA(std::int64_t i, std::int64_t& s) { s += i * i; }, sum);
+      Kokkos::RangePolicy<Exec>(exec, 0, n), KOKKOS_LAMBDA(std::int64_t i, std::int64_t & s) { s += i * i; }, sum);
   return sum;
 }
 
@@ -259,7 +263,8 @@ TEMPLATE_LIST_TEST_CASE("An exchange follows the work queued before it, and orde
     const auto source = room<std::int64_t>(comm, count);
     const auto target = room<std::int64_t>(comm, count);
     for (std::int64_t round = 0; round < 5; ++round) {
-      queue_count_up(exec, reinterpret_cast<std::int64_t*>(source.data()), count, 1000000 * comm.rank() + 10000 * round);
+      queue_count_up(exec, reinterpret_cast<std::int64_t*>(source.data()), count,
+                     1000000 * comm.rank() + 10000 * round);
       const SegmentOf<decltype(comm)> segments[] = {{Direction::send, next(comm), source},
                                                     {Direction::receive, previous(comm), target}};
       auto transfer = comm.exchange(exec, segments, {});
@@ -283,9 +288,10 @@ TEMPLATE_LIST_TEST_CASE("Computations on the instances of all ranks at once give
   });
 }
 
-/// Numbers whose sum depends on the order in which they are added, exact ones for integers.
+/// Numbers whose sum depends on the order in which they are added, exact ones for integers. (Not inlined: a product that
+/// is added at once may be left unrounded.)
 template <class T>
-T term(int rank, std::size_t i) {
+[[gnu::noinline]] T term(int rank, std::size_t i) {
   const auto spread = static_cast<std::int64_t>((static_cast<std::size_t>(rank) * 7919 + i * 104729) % 1000) - 500;
   if constexpr (std::integral<T>) {
     return spread * 1000003;
@@ -424,7 +430,8 @@ void check_members(Comm& comm, const std::vector<std::int64_t>& needed, int pare
   found.expect(unpacked<std::uint64_t>(target) == marked(from, 0, 3), "a message within a part");
 }
 
-TEMPLATE_LIST_TEST_CASE("split makes a communicator of each color, its ranks in the order of their keys", "", Launchers) {
+TEMPLATE_LIST_TEST_CASE("split makes a communicator of each color, its ranks in the order of their keys", "",
+                        Launchers) {
   on_all_sizes<TestType>(1, [](auto& comm, Findings& found) {
     std::vector<std::int64_t> same, reversed, all;
     for (int rank = 0; rank < comm.size(); ++rank) {
@@ -508,8 +515,8 @@ TEMPLATE_LIST_TEST_CASE("A peer or root that does not exist is refused, and the 
                         Launchers) {
   on_all_sizes<TestType>(1, [](auto& comm, Findings& found) {
     for (const int wrong : {-1, comm.size(), comm.size() + 5}) {
-      const std::string needed = " rank " + std::to_string(wrong) + " does not exist, there are " +
-                                 std::to_string(comm.size()) + " ranks";
+      const std::string needed =
+          " rank " + std::to_string(wrong) + " does not exist, there are " + std::to_string(comm.size()) + " ranks";
       try {
         const SegmentOf<decltype(comm)> segments[] = {{Direction::send, wrong, room<std::uint64_t>(comm, 1)}};
         comm.exchange(comm.execution_instance(), segments, {}).wait();
