@@ -3,6 +3,7 @@
 /// exponential. Every kernel calls this, so that they differ in their loops and not in arithmetic.
 #pragma once
 
+#include <rondo/kernel/base2.hpp>
 #include <rondo/kernel/exp2.hpp>
 #include <rondo/problem.hpp>
 
@@ -13,9 +14,6 @@
 #include <utility>
 
 namespace rondo {
-
-inline constexpr double log2_e = 1.4426950408889634074;
-inline constexpr double ln_2 = 0.69314718055994530942;
 
 namespace detail {
 
@@ -81,16 +79,6 @@ class ScoreTile {
 
   KOKKOS_FUNCTION A scale() const { return scale_; }
   KOKKOS_FUNCTION A scale2() const { return scale2_; }
-
-  /// lse in base-2 units, and what 2^(score - lse2) must be multiplied by for what lse2 lost when it was rounded: where
-  /// scores are large, that would cost digits of every probability. (Multiplied, because subtracting it in the exponent
-  /// would round every exponent once more.)
-  KOKKOS_FUNCTION static A lse2(A lse) { return lse * static_cast<A>(log2_e); }
-  KOKKOS_FUNCTION static A lse2_factor(A lse) {
-    constexpr A low = static_cast<A>(log2_e - static_cast<double>(static_cast<A>(log2_e)));
-    const A lost = Kokkos::fma(lse, static_cast<A>(log2_e), -lse2(lse)) + lse * low;
-    return detail::exp2(-lost);
-  }
 
   /// What forward passes multiply the elements of q by, exactly: the scale's sign. `slope` is then positive, so that it
   /// keeps the order of numbers, and -inf.

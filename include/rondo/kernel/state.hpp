@@ -40,14 +40,6 @@ KOKKOS_FUNCTION A finite_maximum(A m) {
   return m == minus_infinity<A> ? A{0} : m;
 }
 
-/// The natural logarithm of Σ e^s of a finished row; -inf for a row that saw no key.
-template <class A>
-KOKKOS_FUNCTION A log_sum_exp(A m, A l) {
-  if (m == minus_infinity<A> && l == A{0}) return minus_infinity<A>;
-  constexpr A low = static_cast<A>(ln_2 - static_cast<double>(static_cast<A>(ln_2)));
-  return Kokkos::fma(m, static_cast<A>(ln_2), Kokkos::fma(m, low, Kokkos::log(l)));
-}
-
 }  // namespace detail
 
 /// How a query's state becomes its output: out = acc / divisor, and lse.
@@ -58,12 +50,13 @@ struct Finished {
 };
 
 /// Joins the sink to a query's sums, if there is one, and the dropped probabilities' share to its divisor.
-/// \param m, l  the largest base-2 score and the sum of a head's query; no key seen: -inf and 0
+/// \param base2  that of the problem
+/// \param m, l   the largest base-2 score and the sum of a head's query; no key seen: -inf and 0
 template <class A, ProblemType P>
-KOKKOS_FUNCTION Finished<A> finished(const P& problem, int head, A m, A l) {
+KOKKOS_FUNCTION Finished<A> finished(const P& problem, const Base2<A>& base2, int head, A m, A l) {
   Finished<A> result{l, A{0}};
   if constexpr (P::has_sink) {
-    const A logit = static_cast<A>(problem.sink.logits[head]) * static_cast<A>(log2_e);
+    const A logit = base2.score(static_cast<A>(problem.sink.logits[head]));
     const A top = logit > m ? logit : m;
     if (top != detail::minus_infinity<A>) {
       const A shrink = detail::exp2(m - top);
@@ -73,7 +66,7 @@ KOKKOS_FUNCTION Finished<A> finished(const P& problem, int head, A m, A l) {
     }
   }
   if constexpr (P::has_dropout) result.divisor *= static_cast<A>(1 - problem.dropout.probability);
-  result.lse = detail::log_sum_exp(m, l);
+  result.lse = base2.log_sum_exp(m, l);
   return result;
 }
 

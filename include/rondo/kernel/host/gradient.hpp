@@ -7,6 +7,7 @@
 
 #include <rondo/kernel/concept.hpp>
 #include <rondo/kernel/host/exp2.hpp>
+#include <rondo/kernel/host/precise.hpp>
 #include <rondo/kernel/host/rows.hpp>
 #include <rondo/kernel/host/score_block.hpp>
 #include <rondo/kernel/host/wire.hpp>
@@ -60,6 +61,7 @@ struct GradientInput {
   Tensor<const A, 3, Space> delta;
   Run queries;
   Run keys;
+  Base2<A> base2;
 };
 
 /// One block of keys of one kv head.
@@ -73,6 +75,12 @@ class GradientBlock {
   static constexpr bool widened = !std::is_same_v<T, Operand>;
   static constexpr bool narrow = !std::is_same_v<A, Operand>;
   static constexpr int groups = gradient_queries / tile_rows;
+  /// Elements of the depth that grad_out·v is summed over at a time: fewer cost time, which only plain scores would show.
+  static constexpr int gradient_part = Scores::plain && !Scores::drops ? 64 : 16;
+  /// Whether some of these products are made more precisely: those of pairs with more than `much` of their query's
+  /// weight, of which a query has three at most. Rounding the output to a narrower type loses more than they gain.
+  static constexpr bool refined = std::is_same_v<T, A>;
+  static constexpr A much{0.25};
 
   static std::size_t scratch_bytes(const Shape& shape) {
     const int keys = gradient_keys<T, A>(shape);
@@ -225,8 +233,8 @@ class GradientBlock {
       // Where nothing was seen, lse = -inf and every p must be 0: s - inf.
       const A lse = in_.lse(b_, head, row + r);
       if (lse != rondo::detail::minus_infinity<A>) {
-        lse2_[r] = Scores::lse2(lse);
-        lse2_factor_[r] = Scores::lse2_factor(lse);
+        lse2_[r] = in_.base2.lse2(lse);
+        lse2_factor_[r] = in_.base2.lse2_factor(lse);
       }
       delta_[r] = in_.delta(b_, head, row + r);
     }
@@ -319,6 +327,7 @@ class GradientBlock {
     Sums<A, Vectors> sums;
     clear(sums);
     multiply_rows(sums, q_, columns_, q_operand_, depth_, row, operands.k);
+    Vec<A> largest{};
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
         const Vec<A> dots = sums.at[r][half];
@@ -327,14 +336,18 @@ class GradientBlock {
         Vec<A> p = exp2_of<A>(above) * splat(lse2_factor_[row + r]);
         if constexpr (Masked) p = block.visible(row + r, key + half * width<A>) ? p : Vec<A>{};
         rondo::host::store(p_tile + r * stride + half * width<A>, p);
+        if constexpr (refined) largest = maximum<A>(p, largest);
       });
     });
+    const bool much_weight = refined && has_much_weight(largest);
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
       const Vec<A> start =
           splat(Scores::drops ? A{0} : -delta_[row + r]);  // with dropout, delta comes after its weights
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA { sums.at[r][half] = start; });
     });
-    multiply_rows(sums, grad_out_, value_columns_, grad_out_operand_, value_depth_, row, operands.v);
+    multiply_gradients(sums, operands, row);
+    if (much_weight) [[unlikely]]
+      refine<Vectors>(sums, p_tile, operands, row);
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
         A* const to = ds_tile + r * stride + half * width<A>;
@@ -357,6 +370,67 @@ class GradientBlock {
         rondo::host::store(to, ds);
       });
     });
+  }
+
+  /// sums += rows of grad_out · values, in parts of the depth that are summed up on their own.
+  template <int Vectors>
+  [[gnu::always_inline]] void multiply_gradients(Sums<A, Vectors>& sums, const Operands& operands, int row) const {
+    if constexpr (narrow) {
+      multiply(sums, grad_out_operand_ + row * value_depth_, value_depth_, 1, operands.v, panel<A>, value_depth_);
+    } else {
+      const A* const rows = grad_out_ + row * value_columns_;
+      multiply(sums, rows, value_columns_, 1, operands.v, panel<A>, std::min(gradient_part, value_depth_));
+      for (int d = gradient_part; d < value_depth_; d += gradient_part) {
+        Sums<A, Vectors> part;
+        clear(part);
+        multiply(part, rows + d, value_columns_, 1, operands.v + d * panel<A>, panel<A>,
+                 std::min(gradient_part, value_depth_ - d));
+        unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
+          unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA { sums.at[r][half] += part.at[r][half]; });
+        });
+      }
+    }
+  }
+
+  [[gnu::always_inline]] static bool has_much_weight(Vec<A> p) {
+    return lanes_detail::reduced<A>(p, [](Vec<A> a, Vec<A> b) RONDO_INLINE_LAMBDA { return maximum<A>(a, b); })[0] >
+           much;
+  }
+
+  /// The products of a tile's pairs that have much of their query's weight, once more, with hardly any rounding: there
+  /// grad_out·v and delta are nearly the same number (with all the weight, the same), and roundings would be what is left.
+  template <int Vectors>
+  [[gnu::always_inline]] void refine(Sums<A, Vectors>& sums, const A* p_tile, const Operands& operands, int row) const {
+    if constexpr (refined) {
+      alignas(64) A products[tile_rows][Vectors * width<A>];
+      unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
+        unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
+          rondo::host::store(&products[r][half * width<A>], sums.at[r][half]);
+        });
+      });
+      for (int r = 0; r < tile_rows; ++r) refine_row(products[r], Vectors, p_tile + r * stride_, operands.v, row + r);
+      unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
+        unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
+          sums.at[r][half] = rondo::host::load<A>(&products[r][half * width<A>]);
+        });
+      });
+    }
+  }
+  [[gnu::noinline]] void refine_row(A* products, int vectors, const A* p, const A* values, int row) const {
+    for (int key = 0; key < vectors * width<A>; ++key) {
+      if (key % width<A> == 0 && !has_much_weight(rondo::host::load<A>(p + key))) {
+        key += width<A> - 1;
+        continue;
+      }
+      if (!(p[key] > much)) continue;
+      constexpr int lanes = 4;
+      PreciseSum<A, lanes> sum;
+      const A* const rows = grad_out_ + row * value_columns_;
+      int d = 0;
+      for (; d + lanes <= value_depth_; d += lanes) sum.add(rows + d, 1, values + d * panel<A> + key, panel<A>);
+      for (; d < value_depth_; ++d) sum.add(rows[d], values[d * panel<A> + key]);
+      products[key] = Scores::drops ? sum.value() : sum.value() - delta_[row];
+    }
   }
 
   /// grad_v += pᵀ·grad_out and grad_k += dsᵀ·q: rows are keys, the depth is the queries that see them.

@@ -122,8 +122,9 @@ class host_kernel {
   template <ProblemType P>
   void finish(const Exec& exec, const P& problem, const SoftmaxState<accumulate_type, memory_space>& state,
               const Tensor<T, 4, memory_space>& out, const Tensor<accumulate_type, 3, memory_space>& lse) const {
+    const Base2<A> base2 = base2_of<A>(problem);
     for_rows("rondo::finish", exec, out, [&](int b, std::int64_t i, int head) {
-      const Finished<A> row = finished(problem, head, state.m(b, head, i), state.l(b, head, i));
+      const Finished<A> row = finished(problem, base2, head, state.m(b, head, i), state.l(b, head, i));
       divide_row<A>(row_of(out, b, i, head), row_of(state.acc, b, i, head), row.divisor);
       lse(b, head, i) = row.lse;
     });
@@ -134,7 +135,12 @@ class host_kernel {
              const Tensor<const T, 4, memory_space>& grad_out,
              const Tensor<accumulate_type, 3, memory_space>& delta) const {
     for_rows("rondo::delta", exec, out, [&](int b, std::int64_t i, int head) {
-      delta(b, head, i) = row_product<A>(row_of(out, b, i, head), row_of(grad_out, b, i, head));
+      const auto a = row_of(out, b, i, head), c = row_of(grad_out, b, i, head);
+      if constexpr (std::is_same_v<T, A>) {
+        delta(b, head, i) = precise_product<A>(a, c);
+      } else {
+        delta(b, head, i) = row_product<A>(a, c);
+      }
     });
   }
 
@@ -153,7 +159,8 @@ class host_kernel {
                      const Tensor<accumulate_type, 4, memory_space>& grad_k,
                      const Tensor<accumulate_type, 4, memory_space>& grad_v, double* parameter_sums = nullptr) const {
     using Block = GradientBlock<T, A, P, memory_space>;
-    const GradientInput<T, A, P, memory_space> input{problem, shape, q, grad_out, lse, delta, queries, keys};
+    const GradientInput<T, A, P, memory_space> input{
+        problem, shape, q, grad_out, lse, delta, queries, keys, base2_of<A>(problem)};
     const WireLayout<T, A> layout(shape, Pass::backward, keys.count);
     const int block_keys = gradient_keys<T, A>(shape);
     const std::int64_t key_blocks = (keys.count + block_keys - 1) / block_keys;

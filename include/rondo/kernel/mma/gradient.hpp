@@ -189,8 +189,8 @@ struct QueryGradient {
       for (int half = 0; half < 2; ++half) {
         const int i = warp.number * Block::warp_rows + place_in_c(lane, 2 * half).row;
         const float lse = i < count ? in.lse(b, head, row + i) : 0.0f;
-        held.lse2.at(lane, half) = ScoreTile<P, float>::lse2(lse);
-        held.factor.at(lane, half) = ScoreTile<P, float>::lse2_factor(lse);
+        held.lse2.at(lane, half) = in.base2.lse2(lse);
+        held.factor.at(lane, half) = in.base2.lse2_factor(lse);
         held.delta.at(lane, half) = i < count ? in.delta(b, head, row + i) : 0.0f;
       }
     });
@@ -300,8 +300,8 @@ struct KeyValueGradient {
                                     int count) const {
     team.share(Block::tile_rows, [&](int i) {
       const float lse = i < count ? in.lse(b, head, begin + i) : 0.0f;
-      numbers[Block::row_numbers * i] = ScoreTile<P, float>::lse2(lse);
-      numbers[Block::row_numbers * i + 1] = ScoreTile<P, float>::lse2_factor(lse);
+      numbers[Block::row_numbers * i] = in.base2.lse2(lse);
+      numbers[Block::row_numbers * i + 1] = in.base2.lse2_factor(lse);
       numbers[Block::row_numbers * i + 2] = i < count ? in.delta(b, head, begin + i) : 0.0f;
     });
   }

@@ -101,8 +101,17 @@ class mma_kernel {
                      const WireView<memory_space>& wire, const Run& keys, const Tensor<float, 4, memory_space>& grad_q,
                      const Tensor<float, 4, memory_space>& grad_k, const Tensor<float, 4, memory_space>& grad_v,
                      double* parameter_sums = nullptr) const {
-    const portable::GradientInput<T, float, Exec, P> input{
-        problem, shape, q, grad_out, lse, delta, queries, wire_of(wire, shape, keys), keys, 0};
+    const portable::GradientInput<T, float, Exec, P> input{problem,
+                                                           shape,
+                                                           q,
+                                                           grad_out,
+                                                           lse,
+                                                           delta,
+                                                           queries,
+                                                           wire_of(wire, shape, keys),
+                                                           keys,
+                                                           0,
+                                                           base2_of<float>(problem)};
     const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
       using ForQueries = mma::QueryGradient<T, Dim, Exec, Play, P>;
       using ForKeys = mma::KeyValueGradient<T, Dim, Exec, Play, P>;

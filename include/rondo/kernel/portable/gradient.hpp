@@ -29,6 +29,7 @@ struct GradientInput {
   Wire<T> wire;
   Run keys;
   int level;
+  Base2<A> base2;
 };
 
 /// p and ds of one (query, key) from their inner products. With dropout, the p that values are multiplied by.
@@ -118,9 +119,8 @@ struct QueryGradient {
     load_lanes(team, query, dim, count, [&](int x, int d) { return static_cast<A>(in.q(b, row + x, head, d)); });
     load_lanes(team, grad_out, value_dim, count,
                [&](int x, int d) { return static_cast<A>(in.grad_out(b, row + x, head, d)); });
-    using Scores = ScoreTile<P, A>;
-    load_lanes(team, lse2, 1, count, [&](int x, int) { return Scores::lse2(in.lse(b, head, row + x)); });
-    load_lanes(team, lse2_factor, 1, count, [&](int x, int) { return Scores::lse2_factor(in.lse(b, head, row + x)); });
+    load_lanes(team, lse2, 1, count, [&](int x, int) { return in.base2.lse2(in.lse(b, head, row + x)); });
+    load_lanes(team, lse2_factor, 1, count, [&](int x, int) { return in.base2.lse2_factor(in.lse(b, head, row + x)); });
     load_lanes(team, delta, 1, count, [&](int x, int) { return in.delta(b, head, row + x); });
     fill(team, sums, dim, A{0});
 
@@ -134,8 +134,8 @@ struct QueryGradient {
       fill(team, s, tile.count, A{0});
       fill(team, ds, tile.count, A{0});
       add_product(team, s, query, tile.count, dim, [&](int r, int d) { return k.template at<A>(begin + r, d); });
-      add_product(team, ds, grad_out, tile.count, value_dim,
-                  [&](int r, int d) { return v.template at<A>(begin + r, d); });
+      add_inner_product(team, ds, grad_out, tile.count, value_dim,
+                        [&](int r, int d) { return v.template at<A>(begin + r, d); });
       for (int r = 0; r < tile.count; ++r) {
         const std::int64_t j = tile.at(r);
         A* KOKKOS_RESTRICT seen = visible + r * lanes;
@@ -223,11 +223,11 @@ struct KeyValueGradient {
         fill(team, s, tile.count, A{0});
         fill(team, ds, tile.count, A{0});
         add_product(team, s, key, tile.count, dim, query);
-        add_product(team, ds, value, tile.count, value_dim, grad_out);
+        add_inner_product(team, ds, value, tile.count, value_dim, grad_out);
         for (int r = 0; r < tile.count; ++r) {
           const std::int64_t i = tile.at(r);
-          const A lse2 = ScoreTile<P, A>::lse2(in.lse(b, head, begin + r));
-          const A lse2_factor = ScoreTile<P, A>::lse2_factor(in.lse(b, head, begin + r));
+          const A lse2 = in.base2.lse2(in.lse(b, head, begin + r));
+          const A lse2_factor = in.base2.lse2_factor(in.lse(b, head, begin + r));
           const A delta = in.delta(b, head, begin + r);
           A* KOKKOS_RESTRICT p = s + r * lanes;
           A* KOKKOS_RESTRICT gradient = ds + r * lanes;

@@ -53,6 +53,36 @@ KOKKOS_FUNCTION void add_product(const Member& team, A* c, const A* b, int rows,
   }
 }
 
+/// Elements of a depth that inner products are summed over at a time: one sum over all would round each term to the
+/// digits of the whole.
+inline constexpr int depth_part = 8;
+
+/// The same over a depth in parts of depth_part, each summed up on its own.
+template <class Member, class A, class Source>
+KOKKOS_FUNCTION void add_inner_product(const Member& team, A* c, const A* b, int rows, int depth, const Source& a) {
+  for (int row = 0; row < rows; ++row) {
+    A* KOKKOS_RESTRICT out = c + row * lanes;
+    for (int k = 0; k < depth; k += depth_part) {
+      A scalars[depth_part];
+      for (int i = 0; i < depth_part; ++i) scalars[i] = k + i < depth ? a(row, k + i) : A{0};
+      const A* KOKKOS_RESTRICT factors = b + k * lanes;
+      if (k + depth_part <= depth) {
+        for_lanes(team, [=](int lane) {
+          A sum{0};
+          for (int i = 0; i < depth_part; ++i) sum += scalars[i] * factors[lane + i * lanes];
+          out[lane] += sum;
+        });
+      } else {
+        for_lanes(team, [=](int lane) {
+          A sum{0};
+          for (int i = 0; i < depth - k; ++i) sum += scalars[i] * factors[lane + i * lanes];
+          out[lane] += sum;
+        });
+      }
+    }
+  }
+}
+
 /// The same where some (k, lane) are masked: they stand in b as products that must not be made, because a(row, k) may
 /// be NaN. `visible[k][lane]` is 1 where the product counts.
 template <class Member, class A, class Source>

@@ -74,6 +74,7 @@ class portable_kernel {
     const std::int64_t heads = static_cast<std::int64_t>(out.extent(2));
     const std::int64_t tokens = static_cast<std::int64_t>(out.extent(1));
     const int dim = static_cast<int>(out.extent(3));
+    const Base2<A> base2 = base2_of<A>(problem);
     Kokkos::parallel_for(
         "rondo::finish",
         Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(
@@ -83,7 +84,7 @@ class portable_kernel {
           const std::int64_t i = row / heads % tokens;
           const std::int64_t b = row / heads / tokens;
           const Finished<A> row_of =
-              finished(problem, static_cast<int>(head), state.m(b, head, i), state.l(b, head, i));
+              finished(problem, base2, static_cast<int>(head), state.m(b, head, i), state.l(b, head, i));
           const A divisor = row_of.divisor;
           for (int d = 0; d < dim; ++d) {
             out(b, i, head, d) = static_cast<T>(divisor == A{0} ? A{0} : state.acc(b, i, head, d) / divisor);
@@ -108,9 +109,15 @@ class portable_kernel {
           const std::int64_t head = row % heads;
           const std::int64_t i = row / heads % tokens;
           const std::int64_t b = row / heads / tokens;
-          A sum{0};
-          for (int d = 0; d < dim; ++d)
-            sum += static_cast<A>(out(b, i, head, d)) * static_cast<A>(grad_out(b, i, head, d));
+          // In the order of grad_out·v: where out is v, as for a query that sees one key, their difference is 0.
+          A sum{0}, of_part{0};
+          for (int d = 0; d < dim; ++d) {
+            of_part += static_cast<A>(out(b, i, head, d)) * static_cast<A>(grad_out(b, i, head, d));
+            if ((d + 1) % portable::depth_part == 0 || d + 1 == dim) {
+              sum += of_part;
+              of_part = A{0};
+            }
+          }
           delta(b, head, i) = sum;
         });
   }
@@ -132,7 +139,17 @@ class portable_kernel {
     using Input = portable::GradientInput<T, accumulate_type, Exec, P>;
     using ForQueries = portable::QueryGradient<T, accumulate_type, Exec, P>;
     using ForKeys = portable::KeyValueGradient<T, accumulate_type, Exec, P>;
-    const Input input{problem, shape, q, grad_out, lse, delta, queries, wire_of(wire, shape, keys), keys, 0};
+    const Input input{problem,
+                      shape,
+                      q,
+                      grad_out,
+                      lse,
+                      delta,
+                      queries,
+                      wire_of(wire, shape, keys),
+                      keys,
+                      0,
+                      base2_of<accumulate_type>(problem)};
     const auto at_level = [&](int level) {
       Input copy = input;
       copy.level = level;
