@@ -67,6 +67,7 @@ static inline BuildInfo build_info() {
   const bool portable = std::is_same_v<default_kernel<float>, portable_kernel<float, Kokkos::DefaultExecutionSpace>>;
   info.kernel = portable ? "portable" : "host";
   if (mma::has_tensor_cores<Kokkos::DefaultExecutionSpace>) info.kernel += ", mma for 16 bits";
+  if (mfma::has_matrix_cores<Kokkos::DefaultExecutionSpace>) info.kernel += ", mfma for 16 bits";
   info.vector_bytes = host::vector_bytes;
 #if defined(__AVX512F__)
   info.instructions = "AVX-512";

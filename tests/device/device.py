@@ -48,16 +48,18 @@ def cuda_kernels(report):
 
 
 def hip_kernels(report):
-    """What clang's remarks say, in the same terms: vector registers, scratch memory of a lane."""
+    """What clang's remarks say, in the same terms: vector and accumulation registers (one file of 512), scratch memory of a
+    lane; and how many waves fit beside each other."""
     kernels = []
-    words = {"VGPRs": "registers", "ScratchSize [bytes/lane]": "stack", "VGPRs Spill": "spills",
-             "LDS Size [bytes/block]": "shared"}
+    words = {"VGPRs": "registers", "AGPRs": "registers", "ScratchSize [bytes/lane]": "stack", "VGPRs Spill": "spills",
+             "LDS Size [bytes/block]": "shared", "Occupancy [waves/SIMD]": "waves"}
     for line in report.splitlines():
         match = re.search(r"remark:\s+([^:]+): (\w+)", line)
         if match and match[1] == "Function Name":
             kernels.append((match[2], {}))
         elif match and match[1] in words:
-            kernels[-1][1][words[match[1]]] = int(match[2])
+            numbers = kernels[-1][1]
+            numbers[words[match[1]]] = numbers.get(words[match[1]], 0) + int(match[2])
     return kernels
 
 
@@ -69,6 +71,17 @@ def instructions_of(nvdisasm, cubin):
         if match := re.match(r"\.text\.(\w+):", line):
             current = kernels.setdefault(match[1], {})
         elif match := re.match(r"\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z0-9]+)", line):
+            current[match[1]] = current.get(match[1], 0) + 1
+    return kernels
+
+
+def instructions_in(assembly):
+    """The same of clang's assembly."""
+    kernels, current = {}, {}
+    for line in assembly.read_text().splitlines():
+        if match := re.match(r"(\w+):\s+; @", line):
+            current = kernels.setdefault(match[1], {})
+        elif match := re.match(r"\s+([vs]_\w+|ds_\w+)", line):
             current[match[1]] = current.get(match[1], 0) + 1
     return kernels
 
@@ -144,7 +157,9 @@ def main():
         with open(given.limits, encoding="utf-8", newline="") as table:
             limits = list(csv.DictReader(table))
         faults = faults_of(kernels, limits, given.arch)
-        if given.nvdisasm:
+        if given.arch.startswith("gfx"):
+            faults += missing_instructions(instructions_in(given.output), limits, given.arch)
+        elif given.nvdisasm:
             faults += missing_instructions(instructions_of(given.nvdisasm, given.output), limits, given.arch)
     for fault in faults:
         print(f"beyond the table, {given.arch} {fault}")

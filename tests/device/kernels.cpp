@@ -57,7 +57,14 @@ void tensor_cores() { use(mma_kernel<bfloat16, Exec>{}, Problem{causal{}}); }
 void warp_groups() { use(hopper_kernel<bfloat16, Exec>{}, Problem{causal{}}); }
 #endif
 #else
-static_assert(std::is_same_v<default_kernel<bfloat16>, portable_kernel<bfloat16, Exec>>);
+static_assert(std::is_same_v<default_kernel<bfloat16>, mfma_kernel<bfloat16, Exec>>);
+static_assert(std::is_same_v<default_kernel<float16, Exec>, mfma_kernel<float16, Exec>>);
+static_assert(BlockKernel<mfma_kernel<bfloat16, Exec>> && BlockKernel<mfma_kernel<float16, Exec>>);
+
+void matrix_cores() {
+  use(mfma_kernel<bfloat16, Exec>{}, Problem{causal{}});
+  use(mfma_kernel<float16, Exec>{}, Problem{causal{}});
+}
 #endif
 
 void portable() {

@@ -19,6 +19,10 @@
 #include <kernel/hopper/simulated.hpp>
 #include <rondo/kernel/hopper/hopper.hpp>
 #endif
+#ifdef RONDO_TEST_MFMA
+#include <kernel/mfma/simulated.hpp>
+#include <rondo/kernel/mfma/mfma.hpp>
+#endif
 
 #include <catch2/catch_test_macros.hpp>
 
@@ -37,6 +41,10 @@ template <class T>
 using TestedKernel = hopper_kernel<T, Kokkos::DefaultHostExecutionSpace, simulated_hopper,
                                    portable_kernel<T, Kokkos::DefaultHostExecutionSpace>>;
 inline std::string kernel_name() { return "hopper, simulated"; }
+#elif defined(RONDO_TEST_MFMA)
+template <class T>
+using TestedKernel = mfma_kernel<T, Kokkos::DefaultHostExecutionSpace, simulated_mfma, RONDO_TEST_MFMA>;
+inline std::string kernel_name() { return "mfma, simulated, size " + std::to_string(RONDO_TEST_MFMA); }
 #elif defined(RONDO_TEST_PORTABLE)
 template <class T>
 using TestedKernel = portable_kernel<T>;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <rondo/kernel/host/host.hpp>
+#include <rondo/kernel/mfma/mfma.hpp>
 #include <rondo/kernel/mma/mma.hpp>
 #include <rondo/kernel/portable/portable.hpp>
 
@@ -24,11 +25,16 @@ template <mma::Element T, class Exec>
 struct chosen_kernel<T, Exec> {
   using type = mma_kernel<T, Exec>;
 };
+template <mfma::Element T, class Exec>
+  requires mfma::has_matrix_cores<Exec>
+struct chosen_kernel<T, Exec> {
+  using type = mfma_kernel<T, Exec>;
+};
 
 }  // namespace detail
 
-/// The fastest kernel for storage type T on an execution space: host_kernel where the host computes; on Kokkos::Cuda
-/// mma_kernel for bfloat16 and float16; else portable_kernel (docs/devices.md).
+/// The fastest kernel for storage type T on an execution space: host_kernel where the host computes; for bfloat16 and float16
+/// mma_kernel on Kokkos::Cuda and mfma_kernel on Kokkos::HIP, for gfx90a and gfx942; else portable_kernel (docs/devices.md).
 template <StorageType T, class Exec = Kokkos::DefaultExecutionSpace>
 using default_kernel = typename detail::chosen_kernel<T, Exec>::type;
 

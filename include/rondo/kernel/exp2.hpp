@@ -10,13 +10,16 @@ namespace rondo::detail {
 
 /// 2^x. In float: relative error at most 2 units in the last place for results in float's normal range; below 2^-126
 /// the result is 0, from 2^128 on infinity; NaN gives NaN. Splits x = n + r with |r| ≤ 1/2 by adding and subtracting
-/// 1.5·2^23 (so nothing may reorder it: never -ffast-math), and takes a polynomial of degree 6 in r. On NVIDIA devices one
-/// instruction does the same (PTX ISA, ex2.approx.ftz: relative error at most 2^-22).
+/// 1.5·2^23 (so nothing may reorder it: never -ffast-math), and takes a polynomial of degree 6 in r. On devices one
+/// instruction does the same (PTX ISA, ex2.approx.ftz: relative error at most 2^-22; CDNA ISA, v_exp_f32: one unit in the
+/// last place).
 KOKKOS_INLINE_FUNCTION float exp2(float x) {
 #if defined(__CUDA_ARCH__)
   float power;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
   return power;
+#elif defined(__HIP_DEVICE_COMPILE__)
+  return __builtin_amdgcn_exp2f(x);
 #else
   constexpr float shift = 12582912.0f;
   // Comparisons written so that NaN falls through to the arithmetic and stays NaN.

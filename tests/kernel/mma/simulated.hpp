@@ -6,11 +6,12 @@
 
 #include "tables.hpp"
 
+#include <kernel/tensor_core/simulated.hpp>
+
 #include <rondo/kernel/mma/device.hpp>
 
 #include <Kokkos_Core.hpp>
 
-#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <deque>
@@ -20,19 +21,10 @@
 
 namespace rondo::test {
 
-/// Products made so far: that they were, and nobody else's.
-inline std::atomic<std::int64_t> simulated_products = 0;
-
-/// Whether a warp of the team that this thread plays has read shared memory since the last barrier.
-inline thread_local bool simulated_reads = false;
-
-/// Either half of a register, as a number.
-template <class T>
-float half_of(std::uint32_t pair, int half) {
-  const auto bits = static_cast<std::uint16_t>(half == 0 ? pair & 0xffffu : pair >> 16);
-  T x;
-  std::memcpy(static_cast<void*>(&x), &bits, sizeof(x));
-  return static_cast<float>(x);
+/// The PTX ISA's tables, from ptx_fragments.txt.
+inline const FragmentTable& fragment_table(const std::string& name) {
+  static const auto tables = read_fragment_tables(RONDO_PTX_FRAGMENTS);
+  return tables.at(name);
 }
 
 struct SimulatedWarp {
@@ -70,7 +62,7 @@ struct SimulatedWarp {
     static const FragmentTable& of_a = fragment_table("A");
     static const FragmentTable& of_b = fragment_table("B");
     static const FragmentTable& of_c = fragment_table("C");
-    ++simulated_products;
+    simulated_multiplications += 16 * 8 * 16;
     float left[16][16], right[16][8];
     for (int lane = 0; lane < mma::warp_lanes; ++lane) {
       for (int i = 0; i < 8; ++i) {

@@ -1,6 +1,6 @@
 /// \file
-/// The fragment tables of the PTX ISA, read from ptx_fragments.txt: the meaning of the instructions, in the simulation, is
-/// taken from there and not from the kernel's own mappings.
+/// Tables of which lane has which element of a matrix, as those say who made the instructions, read from a file: the meaning of
+/// the instructions, in the simulation, is taken from there and not from the kernel's own mappings.
 #pragma once
 
 #include <rondo/kernel/mma/fragments.hpp>
@@ -51,11 +51,6 @@ inline std::map<std::string, FragmentTable> read_fragment_tables(const std::stri
     tables.emplace(name, table);
   }
   return tables;
-}
-
-inline const FragmentTable& fragment_table(const std::string& name) {
-  static const auto tables = read_fragment_tables(RONDO_PTX_FRAGMENTS);
-  return tables.at(name);
 }
 
 }  // namespace rondo::test

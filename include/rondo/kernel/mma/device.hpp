@@ -13,14 +13,6 @@
 
 namespace rondo::mma {
 
-/// N numbers that each lane holds: a lane's own on a device, all lanes' where somebody plays the whole warp.
-template <class Warp, class T, int N>
-struct Held {
-  T values[Warp::held_lanes][N];
-  KOKKOS_FUNCTION T& at(int lane, int i) { return values[Warp::slot(lane)][i]; }
-  KOKKOS_FUNCTION const T& at(int lane, int i) const { return values[Warp::slot(lane)][i]; }
-};
-
 /// Four registers with two 16-bit elements each: an A fragment, or two of B.
 template <class Warp>
 using Pairs = Held<Warp, std::uint32_t, 4>;
@@ -125,40 +117,17 @@ struct DeviceWarp {
   }
 };
 
-/// The team that this thread belongs to: `Warps` warps and memory that they share.
+/// A team of so many warps, with copies that go on while it computes.
 template <class Member, int Warps>
-struct DeviceTeam {
-  using Warp = DeviceWarp;
-  static constexpr int threads = Warps * warp_lanes;
+struct DeviceTeam : tensor_core::DeviceTeam<Member, Warps, DeviceWarp, warp_lanes> {
+  using tensor_core::DeviceTeam<Member, Warps, DeviceWarp, warp_lanes>::DeviceTeam;
 
-  /// What each warp keeps.
-  template <class S>
-  struct PerWarp {
-    S own;
-    KOKKOS_FUNCTION S& operator[](const Warp& /*warp*/) { return own; }
-  };
-
-  const Member& member;
-  int thread = member.team_rank();
-
-  /// Calls f(warp) for each warp.
-  template <class F>
-  KOKKOS_FUNCTION void warps(const F& f) const {
-    f(Warp{thread / warp_lanes, thread % warp_lanes});
-  }
-  /// Calls f(i) for 0 ... count - 1, shared among the threads.
-  template <class F>
-  KOKKOS_FUNCTION void share(int count, const F& f) const {
-    RONDO_NO_UNROLL
-    for (int i = thread; i < count; i += threads) f(i);
-  }
   /// 16 bytes of shared memory, aligned, become 0.
   KOKKOS_FUNCTION static void clear_group([[maybe_unused]] void* to) {
 #if defined(__CUDA_ARCH__)
     *static_cast<uint4*>(to) = uint4{0, 0, 0, 0};
 #endif
   }
-  KOKKOS_FUNCTION void barrier() const { member.team_barrier(); }
 
   /// Starts to copy 16 bytes, both aligned, into shared memory. They are there after a wait for their group, and for other
   /// threads after a barrier more.

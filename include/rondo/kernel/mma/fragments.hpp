@@ -4,27 +4,15 @@
 /// tests compare them with the ISA's tables.
 #pragma once
 
-#include <Kokkos_Core.hpp>
+#include <rondo/kernel/tensor_core/team.hpp>
 
-// Loops over registers: an index that the compiler does not know sends all of them to memory.
-#if defined(__CUDA_ARCH__)
-#define RONDO_UNROLL _Pragma("unroll")
-#define RONDO_NO_UNROLL _Pragma("unroll 1")
-#else
-#define RONDO_UNROLL
-#define RONDO_NO_UNROLL
-#endif
+#include <Kokkos_Core.hpp>
 
 namespace rondo::mma {
 
-inline constexpr int warp_lanes = 32;
+using namespace tensor_core;
 
-/// A place in a matrix.
-struct Place {
-  int row;
-  int col;
-  friend constexpr bool operator==(const Place&, const Place&) = default;
-};
+inline constexpr int warp_lanes = 32;
 
 /// Of A, 16 x 16: where a lane's elements 0 ... 7 stand. Elements 2i and 2i + 1 share its register i.
 KOKKOS_INLINE_FUNCTION constexpr Place place_in_a(int lane, int element) {

@@ -9,16 +9,12 @@
 
 #include <Kokkos_Core.hpp>
 
-#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
 namespace rondo {
 namespace mma {
-
-template <class T>
-concept Element = std::same_as<T, bfloat16> || std::same_as<T, float16>;
 
 /// Whether an execution space has these instructions.
 template <class Exec>

@@ -3,9 +3,7 @@
 #pragma once
 
 #include <rondo/kernel/mma/device.hpp>
-#include <rondo/kernel/portable/score_lanes.hpp>
-#include <rondo/mask/concept.hpp>
-#include <rondo/sharding/run.hpp>
+#include <rondo/kernel/tensor_core/rows.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -13,36 +11,6 @@
 #include <type_traits>
 
 namespace rondo::mma {
-
-/// Rows of tokens somewhere in memory.
-template <class T>
-struct SourceRows {
-  const T* data;
-  std::int64_t row_stride;  ///< elements from a token to the next
-  std::int64_t stride;      ///< elements from a dimension to the next
-  int head_dim;
-
-  /// Whether groups of eight elements can be copied as 16 bytes.
-  KOKKOS_FUNCTION bool in_groups() const {
-    return stride == 1 && head_dim % 8 == 0 && row_stride % 8 == 0 && reinterpret_cast<std::uintptr_t>(data) % 16 == 0;
-  }
-};
-
-/// The rows of one head of a tensor [batch, tokens, heads, head_dim], from token `row` on.
-template <class Tensor>
-KOKKOS_FUNCTION auto rows_of(const Tensor& x, int b, std::int64_t row, int head) {
-  using T = std::remove_const_t<typename Tensor::value_type>;
-  return SourceRows<T>{x.data() + b * static_cast<std::int64_t>(x.stride(0)) +
-                           row * static_cast<std::int64_t>(x.stride(1)) + head * static_cast<std::int64_t>(x.stride(2)),
-                       static_cast<std::int64_t>(x.stride(1)), static_cast<std::int64_t>(x.stride(3)),
-                       static_cast<int>(x.extent(3))};
-}
-
-/// The rows of a piece's keys or values in its wire, from `begin` on.
-template <class T>
-KOKKOS_FUNCTION SourceRows<T> rows_of_wire(const portable::WireRows<T>& rows, std::int64_t begin) {
-  return {rows.data + begin * rows.width, rows.width, 1, rows.width};
-}
 
 /// Starts to bring `count` rows into a tile of Rows rows of Dim elements; the rest of the tile becomes 0.
 template <int Rows, int Dim, class Team, class T>
@@ -99,26 +67,6 @@ KOKKOS_FUNCTION void add_inner_products(const Warp& warp, Sums<Warp> (&c)[RowTil
       }
     }
   }
-}
-
-/// Of two 16-bit elements in a register, 0 in the place of those that are not finite.
-template <class T>
-KOKKOS_FUNCTION std::uint32_t finite_pair(std::uint32_t pair) {
-  constexpr std::uint32_t exponent = std::is_same_v<T, bfloat16> ? 0x7f80u : 0x7c00u;
-  if ((pair & exponent) == exponent) pair &= 0xffff0000u;
-  if ((pair & exponent << 16) == exponent << 16) pair &= 0x0000ffffu;
-  return pair;
-}
-
-/// What rounding the halves of a register to T has left of two numbers.
-template <class T>
-KOKKOS_FUNCTION float rest_of(float x, std::uint32_t pair, int half) {
-  return x - static_cast<float>(Kokkos::bit_cast<T>(static_cast<std::uint16_t>(half == 0 ? pair : pair >> 16)));
-}
-
-/// The coverage of a tile, all only if it is full as well: in others, places stand for no query or no key.
-KOKKOS_INLINE_FUNCTION Coverage whole_or_some(Coverage coverage, bool full) {
-  return coverage == Coverage::all && !full ? Coverage::some : coverage;
 }
 
 /// Whether a tile has an element that is not finite.

@@ -1,5 +1,5 @@
 /// \file
-/// How far NaN and infinity reach through the kernel on tensor cores: products with 0 would spread them.
+/// How far NaN and infinity reach through the kernels on tensor cores: products with 0 would spread them.
 #include <kernel/properties.hpp>
 
 namespace rondo::test {

@@ -1,5 +1,5 @@
 /// \file
-/// Documents, scores, sinks and dropout through the kernel on tensor cores, against the oracle.
+/// Documents, scores, sinks and dropout through the kernels on tensor cores, against the oracle.
 #include <kernel/kernel.hpp>
 #include <support/features.hpp>
 
@@ -28,9 +28,9 @@ void check(const std::string& kind, softcap_alibi score, double bias, bool sinks
   const Extents extents{.batch = 1, .heads = 4, .kv_heads = 2, .head_dim = 40, .tokens = 131};
   using P = FeatureProblem<float, packed>;
   const Exactness<bfloat16, P> exactness(extents, learned.problem(packed{documents}, score, drop));
-  const std::int64_t before = simulated_products;
+  const std::int64_t before = simulated_multiplications;
   check_cuts(exactness, kind, {cuts()[0], cuts()[1]});
-  CHECK(simulated_products > before);
+  CHECK(simulated_multiplications > before);
 }
 
 }  // namespace
