@@ -230,8 +230,8 @@ struct QueryGradient {
       for (int half = 0; half < 2; ++half) {
         const int i = row_in_block(group, lane, half);
         const float lse = i < count ? in.lse(b, head, row + i) : 0.0f;
-        rows.lse2.at(lane, half) = ScoreTile<P, float>::lse2(lse);
-        rows.factor.at(lane, half) = ScoreTile<P, float>::lse2_factor(lse);
+        rows.lse2.at(lane, half) = in.base2.lse2(lse);
+        rows.factor.at(lane, half) = in.base2.lse2_factor(lse);
         rows.delta.at(lane, half) = i < count ? in.delta(b, head, row + i) : 0.0f;
       }
     });
@@ -362,8 +362,8 @@ struct KeyValueGradient {
                                     int count) const {
     group.share(tile_rows, [&](int i) {
       const float lse = i < count ? in.lse(b, head, begin + i) : 0.0f;
-      numbers[Layout::row_numbers * i] = ScoreTile<P, float>::lse2(lse);
-      numbers[Layout::row_numbers * i + 1] = ScoreTile<P, float>::lse2_factor(lse);
+      numbers[Layout::row_numbers * i] = in.base2.lse2(lse);
+      numbers[Layout::row_numbers * i + 1] = in.base2.lse2_factor(lse);
       numbers[Layout::row_numbers * i + 2] = i < count ? in.delta(b, head, begin + i) : 0.0f;
     });
     group.publish();

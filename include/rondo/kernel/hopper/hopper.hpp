@@ -97,8 +97,17 @@ class hopper_kernel {
     const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
       using ForQueries = hopper::QueryGradient<T, Dim, Exec, P>;
       using ForKeys = hopper::KeyValueGradient<T, Dim, Exec, P>;
-      const portable::GradientInput<T, float, Exec, P> input{
-          problem, shape, q, grad_out, lse, delta, queries, wire_of(wire, shape, keys), keys, 0};
+      const portable::GradientInput<T, float, Exec, P> input{problem,
+                                                             shape,
+                                                             q,
+                                                             grad_out,
+                                                             lse,
+                                                             delta,
+                                                             queries,
+                                                             wire_of(wire, shape, keys),
+                                                             keys,
+                                                             0,
+                                                             base2_of<float>(problem)};
       const hopper::CopySource of_q = hopper::source_of(q, ForKeys::tile_rows);
       const hopper::CopySource of_grad_out = hopper::source_of(grad_out, ForKeys::tile_rows);
       const hopper::CopySource piece = hopper::source_of(input.wire, ForQueries::tile_rows);

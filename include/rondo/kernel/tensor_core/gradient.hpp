@@ -155,8 +155,8 @@ struct QueryGradient {
     warp.each([&](int lane) {
       Sums::for_rows(warp, lane, [&](int own, int i) {
         const float lse = i < count ? in.lse(b, head, row + i) : 0.0f;
-        held.lse2.at(lane, own) = ScoreTile<P, float>::lse2(lse);
-        held.factor.at(lane, own) = ScoreTile<P, float>::lse2_factor(lse);
+        held.lse2.at(lane, own) = in.base2.lse2(lse);
+        held.factor.at(lane, own) = in.base2.lse2_factor(lse);
         held.delta.at(lane, own) = i < count ? in.delta(b, head, row + i) : 0.0f;
       });
     });
@@ -278,8 +278,8 @@ struct KeyValueGradient {
   KOKKOS_FUNCTION void load_numbers(Team& team, float* numbers, int b, int head, std::int64_t begin, int count) const {
     team.share(tile_rows, [&](int i) {
       const float lse = i < count ? in.lse(b, head, begin + i) : 0.0f;
-      numbers[row_numbers * i] = ScoreTile<P, float>::lse2(lse);
-      numbers[row_numbers * i + 1] = ScoreTile<P, float>::lse2_factor(lse);
+      numbers[row_numbers * i] = in.base2.lse2(lse);
+      numbers[row_numbers * i + 1] = in.base2.lse2_factor(lse);
       numbers[row_numbers * i + 2] = i < count ? in.delta(b, head, begin + i) : 0.0f;
     });
   }

@@ -84,8 +84,17 @@ class Kernel {
                      const WireView<memory_space>& wire, const Run& keys, const Tensor<float, 4, memory_space>& grad_q,
                      const Tensor<float, 4, memory_space>& grad_k, const Tensor<float, 4, memory_space>& grad_v,
                      double* parameter_sums = nullptr) const {
-    [[maybe_unused]] const portable::GradientInput<T, float, Exec, P> input{
-        problem, shape, q, grad_out, lse, delta, queries, wire_of(wire, shape, keys), keys, 0};
+    [[maybe_unused]] const portable::GradientInput<T, float, Exec, P> input{problem,
+                                                                            shape,
+                                                                            q,
+                                                                            grad_out,
+                                                                            lse,
+                                                                            delta,
+                                                                            queries,
+                                                                            wire_of(wire, shape, keys),
+                                                                            keys,
+                                                                            0,
+                                                                            base2_of<float>(problem)};
     [[maybe_unused]] const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
       using ForQueries = QueryGradient<Model, T, Dim, Exec, Play, P>;
       using ForKeys = KeyValueGradient<Model, T, Dim, Exec, Play, P>;
