@@ -75,7 +75,9 @@ KOKKOS_FUNCTION void add_inner_product(const Member& team, A* c, const A* b, int
       } else {
         for_lanes(team, [=](int lane) {
           A sum{0};
-          for (int i = 0; i < depth - k; ++i) sum += scalars[i] * factors[lane + i * lanes];
+          for (int i = 0; i < depth_part; ++i) {  // a known number, so that no scalar has to lie in memory
+            if (k + i < depth) sum += scalars[i] * factors[lane + i * lanes];
+          }
           out[lane] += sum;
         });
       }
