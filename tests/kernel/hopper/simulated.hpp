@@ -9,13 +9,13 @@
 #include "turns.hpp"
 
 #include <kernel/mma/simulated.hpp>
+#include <kernel/tensor_core/simulated.hpp>
 
 #include <rondo/kernel/hopper/device.hpp>
 
 #include <Kokkos_Core.hpp>
 
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <deque>
@@ -44,9 +44,6 @@ enum class HopperFault {
   rows_moved,     ///< operands begin eight rows too late
 };
 inline HopperFault hopper_fault = HopperFault::none;
-
-/// Multiplications made so far: that they were, and nobody else's.
-inline std::atomic<std::int64_t> simulated_multiplications = 0;
 
 /// An mbarrier, as the ISA describes it.
 struct SimulatedBarrier {
