@@ -134,8 +134,11 @@ Error error(const Plain<A>& given, const Plain<B>& exact) {
 /// The layer's result in T must be as near to the exact one as plain loops in T are: RMS error at most 1.5 times
 /// theirs and largest at most twice theirs. Over a handful of elements plain loops are exact now and then, so beside
 /// that one rounding of a result is granted to the RMS, and one unit in the last place to the largest.
+/// \param draws  tokens that are behind the numbers: of a single one, a single rounding of its score moves all of them
+///               alike, and four times as much is granted
 template <class View, class T>
-void check_as_good_as(const char* what, const View& given, const Plain<T>& loops, const Plain<long double>& exact) {
+void check_as_good_as(const char* what, const View& given, const Plain<T>& loops, const Plain<long double>& exact,
+                      std::int64_t draws = 2) {
   static_assert(std::is_same_v<typename View::non_const_value_type, T>);
   const Plain<long double> zero(exact.rows, exact.columns);
   const Error size = error(zero, exact);
@@ -144,8 +147,9 @@ void check_as_good_as(const char* what, const View& given, const Plain<T>& loops
   const long double epsilon = std::numeric_limits<T>::epsilon();
   INFO(what << ": rms error " << of_given.rms << ", plain loops " << of_loops.rms << ", rms value " << size.rms);
   INFO("largest error " << of_given.largest << ", plain loops " << of_loops.largest << ", value " << size.largest);
-  CHECK(of_given.rms <= 1.5L * of_loops.rms + epsilon / 2 * size.rms);
-  CHECK(of_given.largest <= 2 * of_loops.largest + epsilon * size.largest);
+  const long double granted = draws == 1 ? 4 * epsilon : epsilon;
+  CHECK(of_given.rms <= 1.5L * of_loops.rms + granted / 2 * size.rms);
+  CHECK(of_given.largest <= 2 * of_loops.largest + granted * size.largest);
 }
 
 /// Compares `gradient` with central differences of `loss()` (in double) over every element of `parameter`.
