@@ -9,10 +9,13 @@ namespace rondo {
 /// Each part starts at a multiple of 128 bytes.
 class WorkspaceLayout {
  public:
+  /// Where what follows so many bytes starts.
+  static constexpr std::size_t after(std::size_t bytes) { return (bytes + alignment - 1) / alignment * alignment; }
+
   /// Reserves `bytes` and returns where they start.
   std::size_t add(std::size_t bytes) {
     const std::size_t offset = bytes_;
-    bytes_ += (bytes + alignment - 1) / alignment * alignment;
+    bytes_ += after(bytes);
     return offset;
   }
   std::size_t bytes() const { return bytes_; }

@@ -9,6 +9,7 @@
 #include <rondo/problem.hpp>
 #include <rondo/sharding/shard_table.hpp>
 #include <rondo/workspace.hpp>
+#include <rondo/workspace_layout.hpp>
 
 #include <algorithm>
 #include <array>
@@ -24,12 +25,6 @@ inline std::size_t elements(const Shape& shape, std::int64_t tokens, int heads, 
          static_cast<std::size_t>(head_dim);
 }
 
-/// Where a part that follows another one in a wire begins.
-inline std::size_t wire_place(std::size_t bytes_before) {
-  constexpr std::size_t line = 128;
-  return (bytes_before + line - 1) / line * line;
-}
-
 /// Bytes of the largest packed piece: of `chunk` tokens in one part, or of two parts where shards have two runs.
 template <BlockKernel Kernel>
 std::size_t largest_wire(const Kernel& kernel, Pass pass, const Shape& shape, const ShardTable& keys,
@@ -38,7 +33,7 @@ std::size_t largest_wire(const Kernel& kernel, Pass pass, const Shape& shape, co
   for (int rank = 0; rank < keys.ranks(); ++rank) {
     const auto shares = keys.shares_of_two_runs(rank, chunk);
     if (!shares) continue;
-    largest = std::max(largest, wire_place(kernel.wire_bytes(pass, shape, (*shares)[0])) +
+    largest = std::max(largest, WorkspaceLayout::after(kernel.wire_bytes(pass, shape, (*shares)[0])) +
                                     kernel.wire_bytes(pass, shape, (*shares)[1]));
   }
   return largest;
@@ -106,7 +101,7 @@ class RankMemory {
   }
   /// Where the number-th part of the piece of step `index` lies, packed.
   WireView<Space> wire(Pass pass, std::int64_t index, const Piece& piece, std::size_t number) const {
-    const std::size_t place = number == 0 ? 0 : wire_place(wire_bytes(pass, piece.parts()[0]));
+    const std::size_t place = number == 0 ? 0 : WorkspaceLayout::after(wire_bytes(pass, piece.parts()[0]));
     return WireView<Space>(workspace_.template at<std::byte>(slot(pass, index) + place),
                            wire_bytes(pass, piece.parts()[number]));
   }
@@ -134,7 +129,7 @@ class RankMemory {
   std::size_t wire_bytes(Pass pass, const Piece& piece) const {
     const auto parts = piece.parts();
     const std::size_t first = wire_bytes(pass, parts[0]);
-    return parts.size() == 1 ? first : wire_place(first) + wire_bytes(pass, parts[1]);
+    return parts.size() == 1 ? first : WorkspaceLayout::after(first) + wire_bytes(pass, parts[1]);
   }
   std::size_t gradient_bytes(std::int64_t tokens) const {
     return sizeof(A) * elements(shape_, tokens, shape_.kv_heads, shape_.head_dim + shape_.value_dim);
