@@ -3,6 +3,7 @@
 #pragma once
 
 #include <rondo/error.hpp>
+#include <rondo/launch.hpp>
 #include <rondo/overlap.hpp>
 #include <rondo/precision.hpp>
 #include <rondo/tensor.hpp>
@@ -64,8 +65,7 @@ void merge(const Exec& exec, const Tensor<T, 4, typename Exec::memory_space>& ou
   detail::check_separate("out", out, {"lse", "the other out", "the other lse"}, lse, other_out, other_lse);
   detail::check_separate("lse", lse, {"the other out", "the other lse"}, other_out, other_lse);
   Kokkos::parallel_for(
-      "rondo::merge",
-      Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, extents[0] * extents[1] * extents[2]),
+      "rondo::merge", detail::range(exec, extents[0] * extents[1] * extents[2]),
       detail::MergeRows<T, accumulate_t<T>, typename Exec::memory_space>{out, lse, other_out, other_lse});
   exec.fence("rondo::merge");
 }

@@ -2,6 +2,7 @@
 /// Gradients of a piece's keys and values on their way round the ring: zeroed, added up, rounded once at home.
 #pragma once
 
+#include <rondo/launch.hpp>
 #include <rondo/tensor.hpp>
 
 #include <Kokkos_Core.hpp>
@@ -36,8 +37,7 @@ void add(const Exec& exec, const PieceGradient<A, Space>& sum, const PieceGradie
   const A* from = term.k.data();
   const auto count = static_cast<std::int64_t>(sum.k.size() + sum.v.size());
   Kokkos::parallel_for(
-      "rondo::add", Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, count),
-      KOKKOS_LAMBDA(std::int64_t i) { to[i] += from[i]; });
+      "rondo::add", range(exec, count), KOKKOS_LAMBDA(std::int64_t i) { to[i] += from[i]; });
 }
 
 /// target = values, rounded to target's type. Both [batch, tokens, heads, head_dim].
@@ -47,14 +47,17 @@ void round_to(const Exec& exec, const Values& values, const Target& target) {
   const auto tokens = static_cast<std::int64_t>(values.extent(1));
   const auto heads = static_cast<std::int64_t>(values.extent(2));
   const int dim = static_cast<int>(values.extent(3));
-  const std::int64_t rows = static_cast<std::int64_t>(values.extent(0)) * tokens * heads;
-  Kokkos::parallel_for(
-      "rondo::round", Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, rows),
-      KOKKOS_LAMBDA(std::int64_t row) {
-        const std::int64_t head = row % heads;
-        const std::int64_t token = row / heads % tokens;
-        const std::int64_t b = row / heads / tokens;
-        for (int d = 0; d < dim; ++d) target(b, token, head, d) = static_cast<T>(values(b, token, head, d));
+  const auto batch = static_cast<std::int64_t>(values.extent(0));
+  for_rows(
+      "rondo::round", exec, batch, tokens, heads, dim,
+      KOKKOS_LAMBDA(const Row<Exec>& row, std::int64_t b, std::int64_t token, std::int64_t head) {
+        row.each_eight(dim, [&](int d, int count) {
+          Eight<typename Values::non_const_value_type> from;
+          from.read(&values(b, token, head, d), values.stride(3), count);
+          Eight<T> to;
+          for (int i = 0; i < count; ++i) to.x[i] = static_cast<T>(from.x[i]);
+          to.write(&target(b, token, head, d), target.stride(3), count);
+        });
       });
 }
 

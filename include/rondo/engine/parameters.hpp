@@ -4,6 +4,7 @@
 #pragma once
 
 #include <rondo/comm/concept.hpp>
+#include <rondo/launch.hpp>
 #include <rondo/problem.hpp>
 #include <rondo/tensor.hpp>
 
@@ -15,12 +16,12 @@
 
 namespace rondo::detail {
 
-/// gradient[i] = sums(i), rounded. (Of its own: nvcc takes no lambda for a device from a private function.)
-template <class Exec, class Sums, class A>
-void round_sums(const Exec& exec, const Sums& sums, int count, A* gradient) {
+/// gradient[i] = sums[i], rounded. (Of its own: nvcc takes no lambda for a device from a private function.)
+template <class Exec, class A>
+void round_sums(const Exec& exec, const double* sums, int count, A* gradient) {
   Kokkos::parallel_for(
-      "rondo::sums", Kokkos::RangePolicy<Exec>(exec, 0, count),
-      KOKKOS_LAMBDA(int index) { gradient[index] = static_cast<A>(sums(index)); });
+      "rondo::sums", range(exec, count),
+      KOKKOS_LAMBDA(std::int64_t index) { gradient[index] = static_cast<A>(sums[index]); });
 }
 
 /// One rank's sums. The memory grows with what is asked for and is kept for the next call.
@@ -57,12 +58,12 @@ class ParameterSums {
     if constexpr (P::has_sink) {
       if (problem.sink.grad_logits == nullptr) return;
       reserve(static_cast<std::size_t>(shape.heads));
-      const auto sums = sums_;
+      double* const sums = sums_.data();
       const auto sink = problem.sink;
       const int batch = shape.batch;
       const auto tokens = static_cast<std::int64_t>(lse.extent(2));
       Kokkos::parallel_for(
-          "rondo::sinks", Kokkos::RangePolicy<Exec>(exec, 0, shape.heads), KOKKOS_LAMBDA(int head) {
+          "rondo::sinks", range(exec, shape.heads), KOKKOS_LAMBDA(std::int64_t head) {
             double sum = 0;
             for (int b = 0; b < batch; ++b) {
               for (std::int64_t i = 0; i < tokens; ++i) {
@@ -71,7 +72,7 @@ class ParameterSums {
                 sum -= weight * static_cast<double>(delta(b, head, i));
               }
             }
-            sums(head) = sum;
+            sums[head] = sum;
           });
       write(exec, comm, shape.heads, problem.sink.grad_logits);
     }
@@ -90,7 +91,7 @@ class ParameterSums {
     fence(comm, exec, "rondo::sums");
     comm.all_reduce(std::span<double>(host_.data(), static_cast<std::size_t>(count)), Reduction::sum);
     Kokkos::deep_copy(exec, sums_, host_);
-    round_sums(exec, sums_, count, gradient);
+    round_sums(exec, sums_.data(), count, gradient);
   }
 
   Kokkos::View<double*, Space> sums_;

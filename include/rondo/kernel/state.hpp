@@ -4,6 +4,7 @@
 #pragma once
 
 #include <rondo/kernel/score_tile.hpp>
+#include <rondo/launch.hpp>
 #include <rondo/precision.hpp>
 #include <rondo/tensor.hpp>
 
@@ -76,17 +77,14 @@ void make_empty(const Exec& exec, const SoftmaxState<A, typename Exec::memory_sp
   const auto heads = static_cast<std::int64_t>(state.m.extent(1));
   const auto tokens = static_cast<std::int64_t>(state.m.extent(2));
   const int dim = static_cast<int>(state.acc.extent(3));
-  Kokkos::parallel_for(
-      "rondo::empty",
-      Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(
-          exec, 0, static_cast<std::int64_t>(state.m.extent(0)) * heads * tokens),
-      KOKKOS_LAMBDA(std::int64_t row) {
-        const std::int64_t head = row % heads;
-        const std::int64_t i = row / heads % tokens;
-        const std::int64_t b = row / heads / tokens;
+  detail::for_rows(
+      "rondo::empty", exec, static_cast<std::int64_t>(state.m.extent(0)), tokens, heads, dim,
+      KOKKOS_LAMBDA(const detail::Row<Exec>& row, std::int64_t b, std::int64_t i, std::int64_t head) {
         state.m(b, head, i) = detail::minus_infinity<A>;
         state.l(b, head, i) = A{0};
-        for (int d = 0; d < dim; ++d) state.acc(b, i, head, d) = A{0};
+        row.each_eight(dim, [&](int d, int count) {
+          detail::Eight<A>{}.write(&state.acc(b, i, head, d), state.acc.stride(3), count);
+        });
       });
 }
 

@@ -7,7 +7,6 @@
 
 #include <Kokkos_Core.hpp>
 
-#include <algorithm>
 #include <cstdint>
 
 namespace rondo::portable {
@@ -39,7 +38,7 @@ struct ForwardFold {
     const int head = team.league_rank() / blocks % shape.heads;
     const int b = team.league_rank() / blocks / shape.heads;
     const int row = block * lanes;
-    const Run mine = queries.part(row, std::min<std::int64_t>(lanes, queries.count - row));
+    const Run mine = queries.part(row, Kokkos::min<std::int64_t>(lanes, queries.count - row));
     const ScoreTile<P, A> scores{problem, b, head};
     if (!first && scores.coverage(mine, keys) == Coverage::none) return;
 
@@ -61,7 +60,7 @@ struct ForwardFold {
     const WireRows<T> k = wire.keys(b, kv_head);
     const WireRows<T> v = wire.values(b, kv_head);
     for (std::int32_t begin = 0; begin < keys.count; begin += tile_rows) {
-      const Run tile = keys.part(begin, std::min<std::int64_t>(tile_rows, keys.count - begin));
+      const Run tile = keys.part(begin, Kokkos::min<std::int64_t>(tile_rows, keys.count - begin));
       const Coverage coverage = scores.coverage(mine, tile);
       if (coverage == Coverage::none) continue;
       fill(team, s, tile.count, A{0});

@@ -6,10 +6,10 @@
 
 #include <rondo/kernel/concept.hpp>
 #include <rondo/kernel/portable/score_lanes.hpp>
+#include <rondo/launch.hpp>
 
 #include <Kokkos_Core.hpp>
 
-#include <algorithm>
 #include <cstdint>
 
 namespace rondo::portable {
@@ -70,8 +70,8 @@ void add_teams(const Exec& exec, const Shape& shape, int per_head, int query_blo
                double* sums) {
   const Shape s = shape;
   Kokkos::parallel_for(
-      "rondo::sums", Kokkos::RangePolicy<Exec>(exec, 0, shape.heads * per_head), KOKKOS_LAMBDA(int index) {
-        const int head = index / per_head;
+      "rondo::sums", detail::range(exec, shape.heads * per_head), KOKKOS_LAMBDA(std::int64_t index) {
+        const std::int64_t head = index / per_head;
         for (int b = 0; b < s.batch; ++b) {
           for (int block = 0; block < query_blocks; ++block) {
             const std::int64_t team = (std::int64_t{b} * s.heads + head) * query_blocks + block;
@@ -100,7 +100,7 @@ struct QueryGradient {
     const int row = team.league_rank() % blocks * lanes;
     const int head = team.league_rank() / blocks % in.shape.heads;
     const int b = team.league_rank() / blocks / in.shape.heads;
-    const Run mine = in.queries.part(row, std::min<std::int64_t>(lanes, in.queries.count - row));
+    const Run mine = in.queries.part(row, Kokkos::min<std::int64_t>(lanes, in.queries.count - row));
     const int count = mine.count;
     const ScoreTile<P, A> scores{in.problem, b, head};
     if (scores.coverage(mine, in.keys) == Coverage::none) return;
@@ -128,7 +128,7 @@ struct QueryGradient {
     const WireRows<T> k = in.wire.keys(b, kv_head);
     const WireRows<T> v = in.wire.values(b, kv_head);
     for (std::int32_t begin = 0; begin < in.keys.count; begin += tile_rows) {
-      const Run tile = in.keys.part(begin, std::min<std::int64_t>(tile_rows, in.keys.count - begin));
+      const Run tile = in.keys.part(begin, Kokkos::min<std::int64_t>(tile_rows, in.keys.count - begin));
       const Coverage coverage = scores.coverage(mine, tile);
       if (coverage == Coverage::none) continue;
       fill(team, s, tile.count, A{0});
@@ -192,7 +192,7 @@ struct KeyValueGradient {
     const int row = team.league_rank() % blocks * lanes;
     const int kv_head = team.league_rank() / blocks % in.shape.kv_heads;
     const int b = team.league_rank() / blocks / in.shape.kv_heads;
-    const Run mine = in.keys.part(row, std::min<std::int64_t>(lanes, in.keys.count - row));
+    const Run mine = in.keys.part(row, Kokkos::min<std::int64_t>(lanes, in.keys.count - row));
     const int count = mine.count;
 
     const int dim = in.shape.head_dim, value_dim = in.shape.value_dim;
@@ -215,7 +215,7 @@ struct KeyValueGradient {
     for (int head = kv_head * group; head < (kv_head + 1) * group; ++head) {
       const ScoreTile<P, A> scores{in.problem, b, head};
       for (std::int32_t begin = 0; begin < in.queries.count; begin += tile_rows) {
-        const Run tile = in.queries.part(begin, std::min<std::int64_t>(tile_rows, in.queries.count - begin));
+        const Run tile = in.queries.part(begin, Kokkos::min<std::int64_t>(tile_rows, in.queries.count - begin));
         const Coverage coverage = scores.coverage(tile, mine);
         if (coverage == Coverage::none) continue;
         const auto query = [&](int r, int d) { return static_cast<A>(in.q(b, begin + r, head, d)); };

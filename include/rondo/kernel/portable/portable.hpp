@@ -5,6 +5,7 @@
 #include <rondo/kernel/concept.hpp>
 #include <rondo/kernel/portable/forward.hpp>
 #include <rondo/kernel/portable/gradient.hpp>
+#include <rondo/launch.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -40,16 +41,19 @@ class portable_kernel {
     T* data = reinterpret_cast<T*>(wire.data());
     const Packed keys(data, shape.batch, shape.kv_heads, tokens, shape.head_dim);
     const Packed values(data + keys.size(), shape.batch, shape.kv_heads, tokens, shape.value_dim);
-    const std::int64_t rows = std::int64_t{shape.batch} * shape.kv_heads * tokens;
-    const Shape s = shape;
-    Kokkos::parallel_for(
-        "rondo::pack", Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(exec, 0, rows),
-        KOKKOS_LAMBDA(std::int64_t row) {
-          const std::int64_t token = row % tokens;
-          const int head = static_cast<int>(row / tokens % s.kv_heads);
-          const int b = static_cast<int>(row / tokens / s.kv_heads);
-          for (int d = 0; d < s.head_dim; ++d) keys(b, head, token, d) = k(b, token, head, d);
-          for (int d = 0; d < s.value_dim; ++d) values(b, head, token, d) = v(b, token, head, d);
+    const int head_dim = shape.head_dim, value_dim = shape.value_dim;
+    detail::for_rows(
+        "rondo::pack", exec, shape.batch, shape.kv_heads, tokens, head_dim,
+        KOKKOS_LAMBDA(const detail::Row<Exec>& row, std::int64_t b, std::int64_t head, std::int64_t token) {
+          detail::Eight<T> some;
+          row.each_eight(head_dim, [&](int d, int count) {
+            some.read(&k(b, token, head, d), k.stride(3), count);
+            some.write(&keys(b, head, token, d), 1, count);
+          });
+          row.each_eight(value_dim, [&](int d, int count) {
+            some.read(&v(b, token, head, d), v.stride(3), count);
+            some.write(&values(b, head, token, d), 1, count);
+          });
         });
   }
 
@@ -75,20 +79,21 @@ class portable_kernel {
     const std::int64_t tokens = static_cast<std::int64_t>(out.extent(1));
     const int dim = static_cast<int>(out.extent(3));
     const Base2<A> base2 = base2_of<A>(problem);
-    Kokkos::parallel_for(
-        "rondo::finish",
-        Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(
-            exec, 0, static_cast<std::int64_t>(out.extent(0)) * heads * tokens),
-        KOKKOS_LAMBDA(std::int64_t row) {
-          const std::int64_t head = row % heads;
-          const std::int64_t i = row / heads % tokens;
-          const std::int64_t b = row / heads / tokens;
+    detail::for_rows(
+        "rondo::finish", exec, static_cast<std::int64_t>(out.extent(0)), tokens, heads, dim,
+        KOKKOS_LAMBDA(const detail::Row<Exec>& row, std::int64_t b, std::int64_t i, std::int64_t head) {
           const Finished<A> row_of =
               finished(problem, base2, static_cast<int>(head), state.m(b, head, i), state.l(b, head, i));
           const A divisor = row_of.divisor;
-          for (int d = 0; d < dim; ++d) {
-            out(b, i, head, d) = static_cast<T>(divisor == A{0} ? A{0} : state.acc(b, i, head, d) / divisor);
-          }
+          row.each_eight(dim, [&](int d, int count) {
+            detail::Eight<A> sums;
+            sums.read(&state.acc(b, i, head, d), state.acc.stride(3), count);
+            detail::Eight<T> results;
+            for (int e = 0; e < count; ++e) {
+              results.x[e] = static_cast<T>(divisor == A{0} ? A{0} : sums.x[e] / divisor);
+            }
+            results.write(&out(b, i, head, d), out.stride(3), count);
+          });
           lse(b, head, i) = row_of.lse;
         });
   }
@@ -101,24 +106,19 @@ class portable_kernel {
     const std::int64_t heads = static_cast<std::int64_t>(out.extent(2));
     const std::int64_t tokens = static_cast<std::int64_t>(out.extent(1));
     const int dim = static_cast<int>(out.extent(3));
-    Kokkos::parallel_for(
-        "rondo::delta",
-        Kokkos::RangePolicy<Exec, Kokkos::IndexType<std::int64_t>>(
-            exec, 0, static_cast<std::int64_t>(out.extent(0)) * heads * tokens),
-        KOKKOS_LAMBDA(std::int64_t row) {
-          const std::int64_t head = row % heads;
-          const std::int64_t i = row / heads % tokens;
-          const std::int64_t b = row / heads / tokens;
-          // In the order of grad_out·v: where out is v, as for a query that sees one key, their difference is 0.
-          A sum{0}, of_part{0};
-          for (int d = 0; d < dim; ++d) {
-            of_part += static_cast<A>(out(b, i, head, d)) * static_cast<A>(grad_out(b, i, head, d));
-            if ((d + 1) % portable::depth_part == 0 || d + 1 == dim) {
-              sum += of_part;
-              of_part = A{0};
-            }
-          }
-          delta(b, head, i) = sum;
+    detail::for_rows(
+        "rondo::delta", exec, static_cast<std::int64_t>(out.extent(0)), tokens, heads, dim,
+        KOKKOS_LAMBDA(const detail::Row<Exec>& row, std::int64_t b, std::int64_t i, std::int64_t head) {
+          // On a host in the order of grad_out·v: where out is v, as for a query that sees one key, their difference is 0.
+          static_assert(portable::depth_part == 8);
+          delta(b, head, i) = row.template sum<A>(dim, [&](int d, int count) {
+            detail::Eight<T> one, other;
+            one.read(&out(b, i, head, d), out.stride(3), count);
+            other.read(&grad_out(b, i, head, d), grad_out.stride(3), count);
+            A of_part{0};
+            for (int e = 0; e < count; ++e) of_part += static_cast<A>(one.x[e]) * static_cast<A>(other.x[e]);
+            return of_part;
+          });
         });
   }
 
@@ -196,12 +196,11 @@ class portable_kernel {
   static void launch(const char* name, const Exec& exec, const Shape& shape, int league, const Make& make) {
     if (league == 0) return;
     // A device's warp shares a team's lanes; on a host a team is one thread.
-    constexpr bool on_host = Kokkos::SpaceAccessibility<Kokkos::HostSpace, memory_space>::accessible;
-    Kokkos::TeamPolicy<Exec, Kokkos::Schedule<Kokkos::Dynamic>> policy(exec, league, 1, on_host ? 1 : 32);
+    Kokkos::TeamPolicy<Exec, Kokkos::Schedule<Kokkos::Dynamic>> policy(exec, league, 1, detail::is_host<Exec> ? 1 : 32);
     const auto bytes = static_cast<int>(portable::LaneScratch<accumulate_type>::bytes(Functor::scratch_rows(shape)));
     const int level = bytes <= Kokkos::TeamPolicy<Exec>::scratch_size_max(0) ? 0 : 1;
     policy.set_scratch_size(level, Kokkos::PerTeam(bytes));
-    Kokkos::parallel_for(name, policy, make(level));
+    Kokkos::parallel_for(name, detail::with_arguments(policy), make(level));
   }
 
   mutable Kokkos::View<double*, memory_space> team_sums_;  ///< grows with what is asked for
