@@ -23,7 +23,7 @@ configure_package_config_file(cmake/RondoConfig.cmake.in "${PROJECT_BINARY_DIR}/
 write_basic_package_version_file("${PROJECT_BINARY_DIR}/package/RondoConfigVersion.cmake" COMPATIBILITY SameMinorVersion
                                  ARCH_INDEPENDENT)
 install(FILES "${PROJECT_BINARY_DIR}/package/RondoConfig.cmake" "${PROJECT_BINARY_DIR}/package/RondoConfigVersion.cmake"
-              cmake/RondoHostArch.cmake
+              cmake/RondoCuda.cmake cmake/RondoHostArch.cmake
         DESTINATION "${package_directory}")
 if(RONDO_NCCL)
   install(FILES cmake/FindNCCL.cmake DESTINATION "${package_directory}")
