@@ -165,9 +165,23 @@ struct simulated {
   template <class Member, int Warps>
   using Team = SimulatedTeam<Member, Warps>;
 
+  template <class Exec>
+  using Member = typename Kokkos::TeamPolicy<Exec>::member_type;
+
   static constexpr int scratch_level = 1;  ///< the first is too small on a host
 
-  static constexpr int team_size(int) { return 1; }
+  template <class Member>
+  static void* shared(const Member& member, std::size_t bytes) {
+    return member.team_scratch(scratch_level).get_shmem_aligned(bytes, 16);
+  }
+
+  template <class Exec, class Functor>
+  static bool launch(const char* name, const Exec& exec, int league, int bytes, const Functor& functor) {
+    Kokkos::TeamPolicy<Exec> policy(exec, league, 1, 1);
+    policy.set_scratch_size(scratch_level, Kokkos::PerTeam(bytes + 16));
+    Kokkos::parallel_for(name, policy, functor);
+    return true;
+  }
 };
 
 }  // namespace rondo::test

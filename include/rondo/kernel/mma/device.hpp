@@ -3,11 +3,13 @@
 /// the tests play the same parts on a host, lane by lane.
 #pragma once
 
+#include <rondo/error.hpp>
 #include <rondo/kernel/mma/fragments.hpp>
 #include <rondo/precision.hpp>
 
 #include <Kokkos_Core.hpp>
 
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
@@ -154,15 +156,58 @@ struct DeviceTeam : tensor_core::DeviceTeam<Member, Warps, DeviceWarp, warp_lane
   }
 };
 
-/// Runs the kernels where they belong.
+/// A block of a grid, with the names that Kokkos gives to a team and its place in the league.
+struct GridTeam {
+  unsigned char* memory;
+#if defined(__CUDA_ARCH__)
+  KOKKOS_FUNCTION static int league_rank() { return static_cast<int>(blockIdx.x); }
+  KOKKOS_FUNCTION static int team_rank() { return static_cast<int>(threadIdx.x); }
+  KOKKOS_FUNCTION static void team_barrier() { __syncthreads(); }
+#else
+  KOKKOS_FUNCTION static int league_rank() { return 0; }
+  KOKKOS_FUNCTION static int team_rank() { return 0; }
+  KOKKOS_FUNCTION static void team_barrier() {}
+#endif
+};
+
+#ifdef KOKKOS_ENABLE_CUDA
+/// Runs a kernel's functor: a team of it for each block of the grid.
+template <class Functor>
+__global__ void __launch_bounds__(Functor::warps* warp_lanes, Functor::teams_together)
+    run_teams(const __grid_constant__ Functor functor) {
+  extern __shared__ __align__(16) unsigned char mma_shared_memory[];
+  functor(GridTeam{mma_shared_memory});
+}
+#endif
+
+/// Runs the kernels where they belong: on a grid of its own, as Kokkos gives a team 48 KiB of shared memory and no more.
 struct on_device {
   template <class Member, int Warps>
   using Team = DeviceTeam<Member, Warps>;
+  template <class Exec>
+  using Member = GridTeam;
 
-  static constexpr int scratch_level = 0;  ///< shared memory
+  /// A team's memory, a multiple of 16.
+  KOKKOS_FUNCTION static void* shared(const GridTeam& team, std::size_t /*bytes*/) { return team.memory; }
 
-  /// Threads of a team of so many warps.
-  static constexpr int team_size(int warps) { return warps * warp_lanes; }
+  /// Queues a league of teams that share so many bytes each; false if the device has not that much.
+  template <class Exec, class Functor>
+  static bool launch([[maybe_unused]] const char* name, [[maybe_unused]] const Exec& exec, [[maybe_unused]] int league,
+                     [[maybe_unused]] int bytes, [[maybe_unused]] const Functor& functor) {
+#ifdef KOKKOS_ENABLE_CUDA
+    if (cudaFuncSetAttribute(run_teams<Functor>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes) != cudaSuccess) {
+      static_cast<void>(cudaGetLastError());
+      return false;
+    }
+    run_teams<Functor><<<league, Functor::warps * warp_lanes, bytes, exec.cuda_stream()>>>(functor);
+    if (const cudaError_t status = cudaGetLastError(); status != cudaSuccess) {
+      throw error(rondo::detail::message(name, " could not be launched: ", cudaGetErrorString(status)));
+    }
+    return true;
+#else
+    return false;
+#endif
+  }
 };
 
 }  // namespace rondo::mma

@@ -20,6 +20,7 @@ namespace rondo::mma {
 template <class T, int Dim, class Exec, class Play, ProblemType P>
 struct ForwardFold {
   static constexpr int warps = 4;
+  static constexpr int teams_together = 1;             ///< that a multiprocessor has to hold, at least
   static constexpr int row_tiles = Dim <= 64 ? 2 : 1;  ///< of 16 queries, for each warp
   static constexpr int warp_rows = 16 * row_tiles;
   static constexpr int block_rows = warps * warp_rows;
@@ -28,7 +29,7 @@ struct ForwardFold {
   static_assert(block_rows * Dim <= shared_elements);
 
   using Space = typename Exec::memory_space;
-  using Member = typename Kokkos::TeamPolicy<Exec>::member_type;
+  using Member = typename Play::template Member<Exec>;
   using Team = typename Play::template Team<Member, warps>;
   using Warp = typename Team::Warp;
 
@@ -53,13 +54,16 @@ struct ForwardFold {
     if (!first && scores.coverage(mine, keys) == Coverage::none) return;
 
     Team team{member};
-    T* const shared = static_cast<T*>(
-        member.team_scratch(int{Play::scratch_level}).get_shmem_aligned(sizeof(T) * shared_elements, 16));
+    T* const shared = static_cast<T*>(Play::shared(member, sizeof(T) * shared_elements));
     typename Team::template PerWarp<Rows> held;
     start_rows<block_rows, Dim>(team, shared, rows_of(q, b, row, head), count);
     team.end_group();
     team.template wait<0>();
     team.barrier();
+    if (scores.sign() != 1.0f) {
+      team.share(block_rows * Dim, [&](int i) { shared[i] = T(static_cast<float>(shared[i]) * scores.sign()); });
+      team.barrier();
+    }
     team.warps([&](const Warp& warp) {
       load_queries(warp, held[warp], shared);
       load_state(warp, held[warp], b, head, row, count);
@@ -201,7 +205,7 @@ struct ForwardFold {
     } else {
       keep_scores<true>(warp, s, largest, scores, mine, tile);
     }
-    warp.combine_rows(largest, [](float x, float y) { return x > y ? x : y; });
+    warp.combine_rows(largest, [](float x, float y) { return Kokkos::fmax(x, y); });
     warp.each([&](int lane) {
       for_rows(warp, lane, [&](int r, int half, int i) {
         float& m = held.m.at(lane, 2 * r + half);
@@ -232,21 +236,17 @@ struct ForwardFold {
   KOKKOS_FUNCTION static void keep_scores(const Warp& warp, Sums<Warp> (&s)[row_tiles][tile_rows / 8],
                                           Held<Warp, float, 2 * row_tiles>& largest, const Scores& scores,
                                           const Run& mine, const Run& tile) {
-    const auto sees = [&](int i, int j) {
-      return i < mine.count && j < tile.count && scores.allowed(mine.at(i), tile.at(j));
-    };
     warp.each([&](int lane) {
       for_rows(warp, lane, [&](int r, int half, int i) {
-        const std::uint32_t visible = Tested ? lane_sees<tile_rows>(lane, i, sees) : ~0u;
+        const std::uint32_t visible = Tested ? lane_sees_keys<tile_rows>(lane, scores, mine, i, tile) : ~0u;
         float top = detail::minus_infinity<float>;
         for_scores(lane, half, [&](int n, int e, int j) {
           float& x = s[r][n].at(lane, e);
           const bool counts = (visible >> (2 * n + e % 2) & 1u) != 0;
-          x = counts ? scores.kept(x * scores.sign(), mine.at(i), tile.at(j)) : detail::minus_infinity<float>;
-          const float here = scores.base2(x);
-          top = here > top ? here : top;
+          x = counts ? scores.kept(x, mine.at(i), tile.at(j)) : detail::minus_infinity<float>;
+          top = Kokkos::fmax(x, top);  // of NaN and a number, the number
         });
-        largest.at(lane, 2 * r + half) = top;
+        largest.at(lane, 2 * r + half) = scores.base2(top);
       });
     });
   }

@@ -22,14 +22,11 @@ struct GradientBlock {
   static constexpr int block_rows = warps * warp_rows;
   static constexpr int tile_rows = 32;
   static constexpr int tiles_end = (2 * block_rows + 4 * tile_rows) * Dim;
-  /// Rounded to 16 bits once, weights would add as much to a gradient's error as its own rounding does: they come in two
-  /// parts, for ten products where seven would do.
-  static constexpr int weight_parts = 2;
   static constexpr int row_numbers = 3;  ///< of a passing query: lse in base 2, its factor, delta
   static constexpr int numbers_of_stage = tile_rows * row_numbers;
   static constexpr int shared_elements = tiles_end + 2 * numbers_of_stage * static_cast<int>(sizeof(float) / sizeof(T));
 
-  using Member = typename Kokkos::TeamPolicy<Exec>::member_type;
+  using Member = typename Play::template Member<Exec>;
   using Team = typename Play::template Team<Member, warps>;
   using Warp = typename Team::Warp;
   using ScoreSums = Sums<Warp>[1][tile_rows / 8];
@@ -38,8 +35,7 @@ struct GradientBlock {
   T* shared;
 
   KOKKOS_FUNCTION explicit GradientBlock(const Member& member)
-      : shared(static_cast<T*>(
-            member.team_scratch(int{Play::scratch_level}).get_shmem_aligned(sizeof(T) * shared_elements, 16))) {}
+      : shared(static_cast<T*>(Play::shared(member, sizeof(T) * shared_elements))) {}
 
   KOKKOS_FUNCTION T* own(int which) const { return shared + which * block_rows * Dim; }
   KOKKOS_FUNCTION T* passing(int stage, int which) const {
@@ -125,6 +121,7 @@ struct QueryGradient {
   using Member = typename Block::Member;
   using Warp = typename Block::Warp;
   static constexpr int warps = Block::warps;
+  static constexpr int teams_together = 1;
   static constexpr int block_rows = Block::block_rows;
   static constexpr int shared_elements = Block::shared_elements;
 
@@ -208,7 +205,7 @@ struct QueryGradient {
       portable::probability_and_gradient(scores, held.lse2.at(lane, half), held.factor.at(lane, half),
                                          held.delta.at(lane, half), mine.at(i), tile.at(j), dot_then_p, dp_then_ds);
     });
-    held.left_out |= add_weighted_rows<Block::weight_parts, Dim, 1, Block::tile_rows>(
+    held.left_out |= add_weighted_rows<WeightParts<2>::grad_q, Dim, 1, Block::tile_rows>(
         warp, held.sums, ds, static_cast<const T*>(block.passing(stage, 0)), whole);
   }
 };
@@ -220,6 +217,7 @@ struct KeyValueGradient {
   using Member = typename Block::Member;
   using Warp = typename Block::Warp;
   static constexpr int warps = Block::warps;
+  static constexpr int teams_together = 1;
   static constexpr int block_rows = Block::block_rows;
   static constexpr int shared_elements = Block::shared_elements;
 
@@ -320,9 +318,9 @@ struct KeyValueGradient {
       portable::probability_and_gradient(scores, of_row[0], of_row[1], of_row[2], tile.at(i), mine.at(j), dot_then_p,
                                          dp_then_ds);
     });
-    held.left_out |= add_weighted_rows<Block::weight_parts, Dim, 1, Block::tile_rows>(
+    held.left_out |= add_weighted_rows<WeightParts<2>::grad_v, Dim, 1, Block::tile_rows>(
         warp, held.value_sums, p, static_cast<const T*>(block.passing(stage, 1)), whole);
-    held.left_out |= add_weighted_rows<Block::weight_parts, Dim, 1, Block::tile_rows>(
+    held.left_out |= add_weighted_rows<WeightParts<2>::grad_k, Dim, 1, Block::tile_rows>(
         warp, held.key_sums, ds, static_cast<const T*>(block.passing(stage, 0)), whole);
   }
 };

@@ -189,6 +189,31 @@ KOKKOS_FUNCTION std::uint32_t lane_sees(int lane, int i, const Sees& sees) {
   return bits;
 }
 
+/// The same for the elements whose columns lie in a range.
+template <int Columns>
+KOKKOS_FUNCTION std::uint32_t lane_sees_range(int lane, const IndexRange& range) {
+  static_assert(Columns <= 128);
+  const auto bits_before = [&](int column) {  // those of elements on the left of a column
+    const int after_first = column - place_in_c(lane, 0).col;
+    const int count = after_first <= 0 ? 0 : after_first / 8 * 2 + (after_first % 8 < 2 ? after_first % 8 : 2);
+    return (std::uint64_t{1} << (count < Columns / 4 ? count : Columns / 4)) - 1;
+  };
+  return static_cast<std::uint32_t>(bits_before(range.end) & ~bits_before(range.begin));
+}
+
+/// Which keys of a tile query `i` of a run sees, of those that a lane has elements for.
+template <int Columns, class Scores>
+KOKKOS_FUNCTION std::uint32_t lane_sees_keys(int lane, const Scores& scores, const Run& queries, int i,
+                                             const Run& tile) {
+  if (i >= queries.count) return 0;
+  const std::int64_t query = queries.at(i);
+  if constexpr (Scores::has_intervals) {
+    return lane_sees_range<Columns>(lane, scores.keys(query, tile));
+  } else {
+    return lane_sees<Columns>(lane, i, [&](int, int j) { return j < tile.count && scores.allowed(query, tile.at(j)); });
+  }
+}
+
 /// Calls compute(begin, count, coverage, stage) for each tile of Rows tokens of a run that the mask leaves something of,
 /// after load(begin, count, stage) has brought it to one of two places. The next tile is on its way meanwhile.
 /// \param cover  the coverage of a part of the run

@@ -14,10 +14,6 @@
 
 namespace rondo::tensor_core {
 
-/// Rounded to 16 bits once, weights would add as much to a gradient's error as its own rounding does: they come in two
-/// parts, for ten products where seven would do.
-inline constexpr int weight_parts = 2;
-
 /// What the two halves share. Tensor 0 is what scores are made of, tensor 1 what their gradients are, of own and passing rows.
 template <class Block>
 struct GradientSums {
@@ -175,7 +171,7 @@ struct QueryGradient {
       portable::probability_and_gradient(scores, held.lse2.at(lane, own), held.factor.at(lane, own),
                                          held.delta.at(lane, own), mine.at(i), tile.at(j), dot_then_p, dp_then_ds);
     });
-    held.left_out |= block.template add_weighted<weight_parts>(warp, held.sums, ds, 0, stage, whole);
+    held.left_out |= block.template add_weighted<WeightParts<2>::grad_q>(warp, held.sums, ds, 0, stage, whole);
   }
 };
 
@@ -299,8 +295,8 @@ struct KeyValueGradient {
       portable::probability_and_gradient(scores, of_row[0], of_row[1], of_row[2], tile.at(i), mine.at(j), dot_then_p,
                                          dp_then_ds);
     });
-    held.left_out |= block.template add_weighted<weight_parts>(warp, held.value_sums, p, 1, stage, whole);
-    held.left_out |= block.template add_weighted<weight_parts>(warp, held.key_sums, ds, 0, stage, whole);
+    held.left_out |= block.template add_weighted<WeightParts<2>::grad_v>(warp, held.value_sums, p, 1, stage, whole);
+    held.left_out |= block.template add_weighted<WeightParts<2>::grad_k>(warp, held.key_sums, ds, 0, stage, whole);
   }
 };
 
