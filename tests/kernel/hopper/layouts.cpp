@@ -46,7 +46,7 @@ TEST_CASE("elements stand in shared memory where tensor copies put them") {
 }
 
 TEST_CASE("a descriptor has its fields where the ISA has them") {
-  const std::uint64_t descriptor = hopper::matrix_descriptor(0x2c430, 0x8000, 0x400);
+  const std::uint64_t descriptor = hopper::matrix_descriptor(0x2c400, 0x8000, 0x400, 0x30);
   const SwizzleTables& tables = swizzle_tables();
   CHECK(tables.field(descriptor, "address") == 0x2c43);
   CHECK(tables.field(descriptor, "leading") == 0x800);

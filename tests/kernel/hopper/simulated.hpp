@@ -209,13 +209,6 @@ class SimulatedGroup {
     published_ = false;
     for (int i = 0; i < count; ++i) f(i);
   }
-  static void copy_16(void* to, const void* from) {
-    if (reinterpret_cast<std::uintptr_t>(to) % 16 != 0 || reinterpret_cast<std::uintptr_t>(from) % 16 != 0) {
-      throw std::runtime_error("16 bytes that are not aligned");
-    }
-    std::memcpy(to, from, 16);
-  }
-  static void clear_16(void* to) { std::memset(to, 0, 16); }
   void publish() const { published_ = hopper_fault != HopperFault::no_publishing; }
   bool any(const hopper::Held<SimulatedGroup, std::uint32_t, 1>& x) const {
     for (int lane = 0; lane < hopper::group_lanes; ++lane) {

@@ -104,17 +104,6 @@ struct DeviceGroup {
     RONDO_NO_UNROLL
     for (int i = lane; i < count; i += group_lanes) f(i);
   }
-  /// Copies 16 bytes, both aligned.
-  KOKKOS_FUNCTION static void copy_16([[maybe_unused]] void* to, [[maybe_unused]] const void* from) {
-#if defined(__CUDA_ARCH__)
-    *static_cast<uint4*>(to) = *static_cast<const uint4*>(from);
-#endif
-  }
-  KOKKOS_FUNCTION static void clear_16([[maybe_unused]] void* to) {
-#if defined(__CUDA_ARCH__)
-    *static_cast<uint4*>(to) = uint4{0, 0, 0, 0};
-#endif
-  }
   /// What this group's lanes have written to shared memory becomes visible to products.
   KOKKOS_FUNCTION void publish() const {
 #if defined(RONDO_HAS_WGMMA)

@@ -77,6 +77,7 @@ struct ForwardFold {
           const int skipped = group.number * group_rows;
           T* const q_tile = own + group.number * own_elements;
           load_own_rows<Dim>(group, q_tile, mma::rows_of(q, b, row + skipped, head), count - skipped);
+          if (scores.sign() != 1.0f) multiply_tile<own_elements>(group, q_tile, scores.sign());
           Rows<Group> rows;
           load_state(group, rows, b, head, row, count);
           auto walk = tiles_of<tile_rows>(keys, cover);
@@ -93,7 +94,7 @@ struct ForwardFold {
   }
 
  private:
-  /// What a group keeps of its 64 rows. A row is shared by four lanes; each has its part of l.
+  /// What a group keeps of its 64 rows. A row is shared by four lanes.
   template <class Group>
   struct Rows {
     Held<Group, float, Dim / 2> acc;
@@ -120,7 +121,7 @@ struct ForwardFold {
         if (first) continue;
         const int known = row + (i < count ? i : count - 1);
         rows.m.at(lane, half) = state.m(b, head, known);
-        if (lane % 4 == 0) rows.l.at(lane, half) = state.l(b, head, known);
+        rows.l.at(lane, half) = state.l(b, head, known);
         const float* acc = &state.acc(b, known, head, 0);
         const auto stride = static_cast<std::int64_t>(state.acc.stride(3));
         for_sums<Dim / 2>(lane, half, [&](int e, int d) { rows.acc.at(lane, e) = acc[d * stride]; });
@@ -130,7 +131,6 @@ struct ForwardFold {
 
   template <class Group>
   KOKKOS_FUNCTION void store_state(const Group& group, Rows<Group>& rows, int b, int head, int row, int count) const {
-    group.combine_rows(rows.l, [](float x, float y) { return x + y; });
     group.each([&](int lane) {
       RONDO_UNROLL
       for (int half = 0; half < 2; ++half) {
@@ -153,7 +153,7 @@ struct ForwardFold {
                                   const Run& mine, Walk& walk, const T* q_tile, const Tiles& k, const Tiles& v,
                                   int kv_slice) const {
     Held<Group, float, tile_rows / 2> s;
-    Weights<Group, tile_rows> p;
+    Weights<Group, tile_rows> even, odd;  // a tile's weights are made while products still read those of the one before
     Turn<stages> turn;
     k.wait_full(group, turn);
     begin_inner_products<T, Dim, tile_rows>(group, s, q_tile, k.tile(turn), block);
@@ -162,29 +162,41 @@ struct ForwardFold {
     k.release(group, turn);
     weigh(group, rows, s, scores, mine, walk, v, turn, kv_slice);
     shrink(group, rows);
-    p.template round<T>(group, s);
-    for (;;) {
+    even.template round<T>(group, s);
+    auto ahead = walk;
+    bool more = ahead.next();
+    // One tile: its scores are computed while the one before is added.
+    const auto step = [&](Weights<Group, tile_rows>& present, Weights<Group, tile_rows>& next) {
       const Turn<stages> before = turn;
-      if (!walk.next()) break;
+      walk = ahead;
       turn.next();
       k.wait_full(group, turn);
-      begin_inner_products<T, Dim, tile_rows>(group, s, q_tile, k.tile(turn), block);
       v.wait_full(group, before);
-      begin_weighted_rows<T, Dim, tile_rows>(group, rows.acc, p, v.tile(before), block);
+      begin_inner_products<T, Dim, tile_rows>(group, s, q_tile, k.tile(turn), block);
+      begin_weighted_rows<T, Dim, tile_rows>(group, rows.acc, present, v.tile(before), block);
+      more = ahead.next();
       group.template wait_products<1>();
       group.settle(s);
       k.release(group, turn);
       weigh(group, rows, s, scores, mine, walk, v, turn, kv_slice);
+      next.template round<T>(group, s);
       group.template wait_products<0>();
-      settle_weighted_rows(group, rows.acc, p);
+      settle_weighted_rows(group, rows.acc, present);
       v.release(group, before);
       shrink(group, rows);
-      p.template round<T>(group, s);
+    };
+    const auto finish = [&](const Weights<Group, tile_rows>& last) {
+      v.wait_full(group, turn);
+      begin_weighted_rows<T, Dim, tile_rows>(group, rows.acc, last, v.tile(turn), block);
+      group.template wait_products<0>();
+      settle_weighted_rows(group, rows.acc, last);
+    };
+    for (;;) {
+      if (!more) return finish(even);
+      step(even, odd);
+      if (!more) return finish(odd);
+      step(odd, even);
     }
-    v.wait_full(group, turn);
-    begin_weighted_rows<T, Dim, tile_rows>(group, rows.acc, p, v.tile(turn), block);
-    group.template wait_products<0>();
-    settle_weighted_rows(group, rows.acc, p);
   }
 
   /// Inner products become probabilities above the new maximum of their row; m and l follow, acc when `shrink` is
@@ -206,26 +218,35 @@ struct ForwardFold {
         rows.left_out = true;
       }
     }
-    group.combine_rows(largest, [](float x, float y) { return x > y ? x : y; });
+    Held<Group, float, 2> sums;
+    group.combine_rows(largest, [](float x, float y) { return Kokkos::fmax(x, y); });
     group.each([&](int lane) {
       RONDO_UNROLL
       for (int half = 0; half < 2; ++half) {
         float& m = rows.m.at(lane, half);
-        float& l = rows.l.at(lane, half);
         const float top = largest.at(lane, half) > m ? largest.at(lane, half) : m;
         const float reference = detail::finite_maximum(top);
-        const float factor = detail::exp2(m - reference);
+        rows.factor.at(lane, half) = detail::exp2(m - reference);
         m = top;
-        l *= factor;
-        rows.factor.at(lane, half) = factor;
+        float sum = 0.0f;
         for_sums<tile_rows / 2>(lane, half, [&](int e, int j) {
           float& x = s.at(lane, e);
           x = detail::exp2(scores.above(x, reference));
-          l += x;
+          sum += x;
           if constexpr (P::has_dropout) {
             x = scores.keeps(mine.at(row_in_block(group, lane, half)), tile.at(j)) ? x : 0.0f;
           }
         });
+        sums.at(lane, half) = sum;
+      }
+    });
+    // (Here and not at the end, for the compiler as well: it takes no wait for products across an exchange between lanes,
+    // but would take the next one across all of the above, which is to be done while products are made.)
+    group.combine_rows(sums, [](float x, float y) { return x + y; });
+    group.each([&](int lane) {
+      RONDO_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        rows.l.at(lane, half) = rows.l.at(lane, half) * rows.factor.at(lane, half) + sums.at(lane, half);
       }
     });
   }
@@ -246,23 +267,21 @@ struct ForwardFold {
   KOKKOS_FUNCTION static void keep_scores(const Group& group, Held<Group, float, tile_rows / 2>& s,
                                           Held<Group, float, 2>& largest, const Scores& scores, const Run& mine,
                                           const Run& tile) {
-    const auto sees = [&](int i, int j) {
-      return i < mine.count && j < tile.count && scores.allowed(mine.at(i), tile.at(j));
-    };
     group.each([&](int lane) {
       RONDO_UNROLL
       for (int half = 0; half < 2; ++half) {
         const int i = row_in_block(group, lane, half);
-        const std::uint32_t visible = Tested ? mma::lane_sees<tile_rows>(lane, i, sees) : ~0u;
-        float top = detail::minus_infinity<float>;
+        const std::uint32_t visible = Tested ? mma::lane_sees_keys<tile_rows>(lane, scores, mine, i, tile) : ~0u;
+        constexpr float lowest = detail::minus_infinity<float>;
+        float top[4] = {lowest, lowest, lowest, lowest};  // each waits for itself only
         for_sums<tile_rows / 2>(lane, half, [&](int e, int j) {
           float& x = s.at(lane, e);
           const bool counts = (visible >> (e / 4 * 2 + e % 2) & 1u) != 0;
-          x = counts ? scores.kept(x * scores.sign(), mine.at(i), tile.at(j)) : detail::minus_infinity<float>;
-          const float here = scores.base2(x);
-          top = here > top ? here : top;
+          x = counts ? scores.kept(x, mine.at(i), tile.at(j)) : detail::minus_infinity<float>;
+          float& of_some = top[e % 2 + e / 4 % 2 * 2];
+          of_some = Kokkos::fmax(x, of_some);  // of NaN and a number, the number
         });
-        largest.at(lane, half) = top;
+        largest.at(lane, half) = scores.base2(Kokkos::fmax(Kokkos::fmax(top[0], top[1]), Kokkos::fmax(top[2], top[3])));
       }
     });
   }

@@ -28,7 +28,8 @@ struct GradientBlock {
   static constexpr int own_bytes = 2 * consumers * own_elements * static_cast<int>(sizeof(T));
   static constexpr int tiles_end = own_bytes + 2 * Tiles::bytes;
   static constexpr int barriers_end = tiles_end + 4 * stages * static_cast<int>(sizeof(Barrier));
-  static constexpr int numbers_of_group = 2 * tile_rows * row_numbers;
+  static constexpr int number_places = 3;
+  static constexpr int numbers_of_group = number_places * tile_rows * row_numbers;
   static constexpr int shared_bytes = barriers_end + consumers * numbers_of_group * static_cast<int>(sizeof(float));
 
   unsigned char* shared;
@@ -44,40 +45,54 @@ struct GradientBlock {
   KOKKOS_FUNCTION T* own(int group, int which) const {
     return reinterpret_cast<T*>(shared) + (2 * group + which) * own_elements;
   }
-  /// The numbers of a tile's queries, of which two tiles have some at a time.
-  KOKKOS_FUNCTION float* numbers(int group, int stage) const {
-    return reinterpret_cast<float*>(shared + barriers_end) + group * numbers_of_group + stage * tile_rows * row_numbers;
+  /// The numbers of a tile's queries. Three tiles have some: while the next one's are brought, another warp may still be
+  /// reading those of the tile before.
+  KOKKOS_FUNCTION float* numbers(int group, int place) const {
+    return reinterpret_cast<float*>(shared + barriers_end) + group * numbers_of_group + place * tile_rows * row_numbers;
   }
 
   /// Inner products of the group's own rows with the passing ones, of both tensors.
-  template <class Group, class Block>
+  /// \param meanwhile  called while they are made
+  template <class Group, class Block, class Meanwhile>
   KOKKOS_FUNCTION void multiply(const Group& group, const Block& block, Held<Group, float, tile_rows / 2>& s,
-                                Held<Group, float, tile_rows / 2>& dp, const Turn<stages>& turn) const {
+                                Held<Group, float, tile_rows / 2>& dp, const Turn<stages>& turn,
+                                const Meanwhile& meanwhile) const {
     first.wait_full(group, turn);
     begin_inner_products<T, Dim, tile_rows>(group, s, own(group.number, 0), first.tile(turn), block);
     second.wait_full(group, turn);
     begin_inner_products<T, Dim, tile_rows>(group, dp, own(group.number, 1), second.tile(turn), block);
+    meanwhile();
     group.template wait_products<0>();
     group.settle(s);
     group.settle(dp);
   }
 
-  /// sums += weights · tile. Rounded to 16 bits once, weights would add as much to a gradient's error as its own
-  /// rounding does: they come in two parts, the small one first.
-  template <class Group, class Block>
-  KOKKOS_FUNCTION static void add_weighted_rows(const Group& group, const Block& block,
-                                                Held<Group, float, Dim / 2>& sums,
-                                                const Held<Group, float, tile_rows / 2>& weights, const T* tile) {
+  /// Weights on their way into a product, in so many parts.
+  template <class Group, int Parts>
+  struct Parted {
     Weights<Group, tile_rows> near, rest;
-    round_in_parts<T>(group, weights, near, rest);
-    begin_weighted_rows<T, Dim, tile_rows>(group, sums, rest, tile, block);
-    begin_weighted_rows<T, Dim, tile_rows>(group, sums, near, tile, block);
-    group.template wait_products<0>();
-    settle_weighted_rows(group, sums, rest);
-    settle_weighted_rows(group, sums, near);
-  }
+
+    /// Begins sums += weights · tile, the small part first.
+    template <class Block>
+    KOKKOS_FUNCTION void begin(const Group& group, const Block& block, Held<Group, float, Dim / 2>& sums,
+                               const Held<Group, float, tile_rows / 2>& weights, const T* tile) {
+      if constexpr (Parts == 2) {
+        round_in_parts<T>(group, weights, near, rest);
+        begin_weighted_rows<T, Dim, tile_rows>(group, sums, rest, tile, block);
+      } else {
+        near.template round<T>(group, weights);
+      }
+      begin_weighted_rows<T, Dim, tile_rows>(group, sums, near, tile, block);
+    }
+    /// After a wait for all products.
+    KOKKOS_FUNCTION void settle(const Group& group, Held<Group, float, Dim / 2>& sums) const {
+      if constexpr (Parts == 2) settle_weighted_rows(group, sums, rest);
+      settle_weighted_rows(group, sums, near);
+    }
+  };
 
   /// Inner products become weights: f(lane, row, half, column, s, dp) for the pairs that count, 0 for the others.
+  /// \param sees  sees(lane, row): the pairs that count, as bits of a lane's elements; not asked where all do
   template <class Group, class Sees, class F>
   KOKKOS_FUNCTION static void weigh(const Group& group, Held<Group, float, tile_rows / 2>& s,
                                     Held<Group, float, tile_rows / 2>& dp, bool whole, const Sees& sees, const F& f) {
@@ -128,7 +143,7 @@ struct GradientBlock {
       RONDO_UNROLL
       for (int half = 0; half < 2; ++half) {
         const int row = row_in_block(group, lane, half);
-        const std::uint32_t visible = Tested ? mma::lane_sees<tile_rows>(lane, row, sees) : ~0u;
+        const std::uint32_t visible = Tested ? sees(lane, row) : ~0u;
         for_sums<tile_rows / 2>(lane, half, [&](int e, int column) {
           float& x = s.at(lane, e);
           float& y = dp.at(lane, e);
@@ -195,11 +210,13 @@ struct QueryGradient {
           load_numbers(group, rows, b, head, row, count);
           bool left_out = false;
           Turn<Layout::stages> turn;
-          for (auto walk = tiles_of<tile_rows>(in.keys, cover); walk.next(); turn.next()) {
+          auto ahead = tiles_of<tile_rows>(in.keys, cover);
+          for (bool more = ahead.next(); more; turn.next()) {
+            const auto walk = ahead;
             if (!walk.whole()) {
               left_out |= Layout::clean(group, layout.first, turn, keys_from(b, kv_head, walk.begin), walk.count);
             }
-            fold_tile(group, rows, block, layout, scores, mine, walk, turn);
+            fold_tile(group, rows, block, layout, scores, mine, walk, turn, [&] { more = ahead.next(); });
           }
           Layout::store(group, rows.sums, grad_q, b, row, head, count);
           if (!left_out) return;
@@ -237,23 +254,24 @@ struct QueryGradient {
     });
   }
 
-  template <class Group, class Block, class Scores, class Walk>
+  template <class Group, class Block, class Scores, class Walk, class Meanwhile>
   KOKKOS_FUNCTION static void fold_tile(const Group& group, Rows<Group>& rows, const Block& block, const Layout& layout,
                                         const Scores& scores, const Run& mine, const Walk& walk,
-                                        const Turn<Layout::stages>& turn) {
+                                        const Turn<Layout::stages>& turn, const Meanwhile& meanwhile) {
     const Run tile = walk.tile();
     Held<Group, float, tile_rows / 2> s, ds;
-    layout.multiply(group, block, s, ds, turn);
+    layout.multiply(group, block, s, ds, turn, meanwhile);
     layout.second.release(group, turn);
-    const auto sees = [&](int i, int j) {
-      return i < mine.count && j < tile.count && scores.allowed(mine.at(i), tile.at(j));
-    };
+    const auto sees = [&](int lane, int i) { return mma::lane_sees_keys<tile_rows>(lane, scores, mine, i, tile); };
     Layout::weigh(
         group, s, ds, walk.whole(), sees, [&](int lane, int i, int half, int j, float& dot, float& dp_then_ds) {
           portable::probability_and_gradient(scores, rows.lse2.at(lane, half), rows.factor.at(lane, half),
                                              rows.delta.at(lane, half), mine.at(i), tile.at(j), dot, dp_then_ds);
         });
-    Layout::add_weighted_rows(group, block, rows.sums, ds, layout.first.tile(turn));
+    typename Layout::template Parted<Group, WeightParts<1>::grad_q> weights;
+    weights.begin(group, block, rows.sums, ds, layout.first.tile(turn));
+    group.template wait_products<0>();
+    weights.settle(group, rows.sums);
     layout.first.release(group, turn);
   }
 };
@@ -305,18 +323,27 @@ struct KeyValueGradient {
           Rows<Group> rows;
           bool left_out = false;
           Turn<Layout::stages> turn;
+          int place = 0;
           for (int head = kv_head * per_kv_head; head < (kv_head + 1) * per_kv_head; ++head) {
             const ScoreTile<P, float> scores{in.problem, b, head};
             const auto cover = cover_of(scores, mine);
-            for (auto walk = tiles_of<tile_rows>(in.queries, cover); walk.next(); turn.next()) {
-              load_numbers(group, layout.numbers(group.number, turn.stage), b, head, walk.begin, walk.count);
+            auto ahead = tiles_of<tile_rows>(in.queries, cover);
+            bool more = ahead.next();
+            if (more) load_numbers(group, layout.numbers(group.number, place), b, head, ahead.begin, ahead.count);
+            for (; more; turn.next()) {
+              const auto walk = ahead;
               if (!walk.whole()) {
                 left_out |=
                     Layout::clean(group, layout.first, turn, mma::rows_of(in.q, b, walk.begin, head), walk.count);
                 left_out |= Layout::clean(group, layout.second, turn, mma::rows_of(in.grad_out, b, walk.begin, head),
                                           walk.count);
               }
-              fold_tile(group, rows, block, layout, scores, mine, walk, turn);
+              const float* const numbers = layout.numbers(group.number, place);
+              place = place + 1 == Layout::number_places ? 0 : place + 1;
+              fold_tile(group, rows, block, layout, scores, mine, walk, turn, numbers, [&] {
+                more = ahead.next();
+                if (more) load_numbers(group, layout.numbers(group.number, place), b, head, ahead.begin, ahead.count);
+              });
             }
           }
           Layout::store(group, rows.key_sums, grad_k, b, row, kv_head, count);
@@ -369,25 +396,32 @@ struct KeyValueGradient {
     group.publish();
   }
 
-  template <class Group, class Block, class Scores, class Walk>
+  template <class Group, class Block, class Scores, class Walk, class Meanwhile>
   KOKKOS_FUNCTION static void fold_tile(const Group& group, Rows<Group>& rows, const Block& block, const Layout& layout,
                                         const Scores& scores, const Run& mine, const Walk& walk,
-                                        const Turn<Layout::stages>& turn) {
+                                        const Turn<Layout::stages>& turn, const float* numbers,
+                                        const Meanwhile& meanwhile) {
     const Run tile = walk.tile();
     Held<Group, float, tile_rows / 2> p, ds;
-    layout.multiply(group, block, p, ds, turn);
-    const auto sees = [&](int j, int i) {
-      return j < mine.count && i < tile.count && scores.allowed(tile.at(i), mine.at(j));
+    layout.multiply(group, block, p, ds, turn, meanwhile);
+    const auto sees = [&](int lane, int row) {
+      return mma::lane_sees<tile_rows>(lane, row, [&](int j, int i) {
+        return j < mine.count && i < tile.count && scores.allowed(tile.at(i), mine.at(j));
+      });
     };
-    const float* numbers = layout.numbers(group.number, turn.stage);
     Layout::weigh(group, p, ds, walk.whole(), sees, [&](int, int j, int, int i, float& dot_then_p, float& dp_then_ds) {
       const float* of_row = numbers + Layout::row_numbers * i;
       portable::probability_and_gradient(scores, of_row[0], of_row[1], of_row[2], tile.at(i), mine.at(j), dot_then_p,
                                          dp_then_ds);
     });
-    Layout::add_weighted_rows(group, block, rows.value_sums, p, layout.second.tile(turn));
+    typename Layout::template Parted<Group, WeightParts<1>::grad_v> value_weights;
+    typename Layout::template Parted<Group, WeightParts<1>::grad_k> key_weights;
+    key_weights.begin(group, block, rows.key_sums, ds, layout.first.tile(turn));
+    value_weights.begin(group, block, rows.value_sums, p, layout.second.tile(turn));
+    group.template wait_products<0>();
+    value_weights.settle(group, rows.value_sums);
+    key_weights.settle(group, rows.key_sums);
     layout.second.release(group, turn);
-    Layout::add_weighted_rows(group, block, rows.key_sums, ds, layout.first.tile(turn));
     layout.first.release(group, turn);
   }
 };

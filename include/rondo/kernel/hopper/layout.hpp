@@ -42,12 +42,14 @@ KOKKOS_INLINE_FUNCTION constexpr int place_in_tile(int row, int col) {
 }
 
 /// The 64 bits that tell a product where its operand lies: address, distances between blocks of 8 x 8 in bytes, and
-/// that the 128-byte swizzle is used.
+/// that the 128-byte swizzle is used. Only the lower half depends on the address, and so that products further on in the
+/// same tile need one addition: `skipped` bytes are added to it as they are.
 KOKKOS_INLINE_FUNCTION constexpr std::uint64_t matrix_descriptor(std::uint32_t address, std::uint32_t leading,
-                                                                 std::uint32_t stride) {
-  constexpr std::uint64_t swizzle_128 = std::uint64_t{1} << 62;
-  const auto field = [](std::uint32_t bytes) { return std::uint64_t{(bytes & 0x3ffffu) >> 4}; };
-  return field(address) | field(leading) << 16 | field(stride) << 32 | swizzle_128;
+                                                                 std::uint32_t stride, std::uint32_t skipped) {
+  constexpr std::uint32_t swizzle_128 = std::uint32_t{1} << 30;
+  const auto field = [](std::uint32_t bytes) { return (bytes & 0x3ffffu) >> 4; };
+  const std::uint32_t low = (field(address) | field(leading) << 16) + (skipped >> 4);
+  return low | std::uint64_t{field(stride) | swizzle_128} << 32;
 }
 
 /// Rows of a tile as an operand whose depth runs along them (A, or B transposed), 16 elements of depth from `depth` on.
@@ -57,14 +59,14 @@ template <int Rows>
 KOKKOS_INLINE_FUNCTION constexpr std::uint64_t along_rows(std::uint32_t address, int row, int depth) {
   const int element = (depth / panel_columns * Rows + row) * panel_columns + depth % panel_columns;
   // The first distance is not used: 16 elements never leave their panel.
-  return matrix_descriptor(address + 2 * static_cast<std::uint32_t>(element), 16, pattern_bytes);
+  return matrix_descriptor(address, 16, pattern_bytes, 2 * static_cast<std::uint32_t>(element));
 }
 
 /// Columns of a tile as an operand whose depth runs down them, 16 rows of depth from `depth` on, from the first column.
 template <int Rows>
 KOKKOS_INLINE_FUNCTION constexpr std::uint64_t down_columns(std::uint32_t address, int depth) {
   constexpr std::uint32_t row_bytes = 2 * panel_columns;
-  return matrix_descriptor(address + static_cast<std::uint32_t>(depth) * row_bytes, Rows * row_bytes, pattern_bytes);
+  return matrix_descriptor(address, Rows * row_bytes, pattern_bytes, static_cast<std::uint32_t>(depth) * row_bytes);
 }
 
 /// A place among `Stages` that are filled and emptied in turn, and the parity of the barriers' phase that belongs to

@@ -14,33 +14,34 @@
 namespace rondo::hopper {
 
 using mma::SourceRows;
+using mma::WeightParts;
 
 /// The tiles of Rows tokens of a run that a mask leaves something of, one after the other. Whoever copies and whoever
 /// computes walk over the same ones.
 /// \tparam Cover  the coverage of a part of the run; all: the tile is full as well
 template <int Rows, class Cover>
 struct TileWalk {
-  const Run& run;
-  const Cover& cover;
+  const Run* run;
+  const Cover* cover;
   std::int64_t begin = -Rows;
   int count = 0;
   Coverage coverage = Coverage::none;
 
   /// Goes on to the next tile; false if there is none.
   KOKKOS_FUNCTION bool next() {
-    for (begin += Rows; begin < run.count; begin += Rows) {
-      count = static_cast<int>(run.count - begin < Rows ? run.count - begin : Rows);
-      coverage = cover(tile());
+    for (begin += Rows; begin < run->count; begin += Rows) {
+      count = static_cast<int>(run->count - begin < Rows ? run->count - begin : Rows);
+      coverage = (*cover)(tile());
       if (coverage != Coverage::none) return true;
     }
     return false;
   }
-  KOKKOS_FUNCTION Run tile() const { return run.part(begin, count); }
+  KOKKOS_FUNCTION Run tile() const { return run->part(begin, count); }
   KOKKOS_FUNCTION bool whole() const { return coverage == Coverage::all; }
 };
 template <int Rows, class Cover>
 KOKKOS_FUNCTION TileWalk<Rows, Cover> tiles_of(const Run& run, const Cover& cover) {
-  return {run, cover};
+  return {&run, &cover};
 }
 
 /// Tiles of Rows rows of Dim elements that pass through Stages places, each with a barrier that says that it has been
@@ -123,18 +124,31 @@ KOKKOS_FUNCTION void for_sums(int lane, int half, const F& f) {
   }
 }
 
+/// Eight elements, read and written as one.
+struct alignas(16) Eight {
+  std::uint32_t pairs[4];
+};
+
 /// Brings `count` rows into a group's own tile of 64 rows, whatever their strides; the rest of the tile becomes 0.
 template <int Dim, class Group, class T>
 KOKKOS_FUNCTION void load_own_rows(const Group& group, T* tile, const SourceRows<T>& from, int count) {
   if (from.in_groups()) {
-    constexpr int groups = Dim / 8;
-    group.share(group_rows * groups, [&](int i) {
-      const int row = i / groups, col = i % groups * 8;
-      T* to = tile + place_in_tile<group_rows>(row, col);
-      if (row < count) {
-        group.copy_16(to, from.data + row * from.row_stride + col);
-      } else {
-        group.clear_16(to);
+    constexpr int eights = Dim / 8, rows_at_once = group_lanes / eights, steps = group_rows / rows_at_once;
+    group.each([&](int lane) {
+      const int first = lane / eights, col = lane % eights * 8;
+      Eight read[steps];  // all on their way before the first is needed
+      RONDO_UNROLL
+      for (int i = 0; i < steps; ++i) {
+        const int row = first + i * rows_at_once;
+        if (row < count) {
+          read[i] = *reinterpret_cast<const Eight*>(from.data + row * from.row_stride + col);
+        } else {
+          read[i] = Eight{};
+        }
+      }
+      RONDO_UNROLL
+      for (int i = 0; i < steps; ++i) {
+        *reinterpret_cast<Eight*>(tile + place_in_tile<group_rows>(first + i * rows_at_once, col)) = read[i];
       }
     });
   } else {
@@ -144,6 +158,13 @@ KOKKOS_FUNCTION void load_own_rows(const Group& group, T* tile, const SourceRows
           row < count ? from.data[row * from.row_stride + col * from.stride] : T(0.0f);
     });
   }
+  group.publish();
+}
+
+/// Multiplies a group's own tile by 1, -1 or 0.
+template <int Elements, class Group, class T>
+KOKKOS_FUNCTION void multiply_tile(const Group& group, T* tile, float factor) {
+  group.share(Elements, [&](int i) { tile[i] = T(static_cast<float>(tile[i]) * factor); });
   group.publish();
 }
 
@@ -226,13 +247,22 @@ KOKKOS_FUNCTION void begin_weighted_rows(const Group& group, Held<Group, float, 
 /// Whether `count` rows have an element that is not finite. They can be copied in groups.
 template <int Dim, class Group, class T>
 KOKKOS_FUNCTION bool any_not_finite(const Group& group, const SourceRows<T>& rows, int count) {
+  constexpr int eights = Dim / 8, rows_at_once = group_lanes / eights, at_once = 4;
   Held<Group, std::uint32_t, 1> found{};
   group.each([&](int lane) {
     RONDO_NO_UNROLL
-    for (int i = lane; i < count * Dim / 2; i += group_lanes) {
-      const auto* pairs = reinterpret_cast<const std::uint32_t*>(rows.data + i / (Dim / 2) * rows.row_stride);
-      const std::uint32_t pair = pairs[i % (Dim / 2)];
-      found.at(lane, 0) |= mma::finite_pair<T>(pair) ^ pair;
+    for (int first = lane / eights; first < count; first += at_once * rows_at_once) {
+      Eight read[at_once];  // several at a time: each takes its while to come
+      RONDO_UNROLL
+      for (int i = 0; i < at_once; ++i) {
+        const int row = first + i * rows_at_once < count ? first + i * rows_at_once : first;
+        read[i] = reinterpret_cast<const Eight*>(rows.data + row * rows.row_stride)[lane % eights];
+      }
+      RONDO_UNROLL
+      for (int i = 0; i < at_once; ++i) {
+        RONDO_UNROLL
+        for (const std::uint32_t pair : read[i].pairs) found.at(lane, 0) |= mma::finite_pair<T>(pair) ^ pair;
+      }
     }
   });
   return group.any(found);
