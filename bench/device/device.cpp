@@ -1,12 +1,15 @@
 // Attention in bfloat16 where Kokkos computes by default, a line of JSON for each measurement: what scripts/device reports.
-//   bench_device kernel|ring|memory [--tokens N] [--heads N] [--seconds S]
-//   kernel   one rank: forward and backward, full and causal, head_dim 64 and 128
+//   bench_device kernel|ring|memory [--tokens N] [--heads N] [--seconds S] [--chunk N] [--only NAME] [--dim D]
+//   kernel   one rank: forward and backward, full and causal, head_dim 64 and 128, by every kernel for this device
 //   ring     the same work on 1 to 8 ranks of one device, each with a stream of its own, and what of it is messages that
 //            nothing hides: the share by which it is faster when none are sent
 //   memory   what a rank's workspace takes of the device, beside the formula
 #include "../support/silent.hpp"
 
 #include <rondo/rondo.hpp>
+#ifdef KOKKOS_ENABLE_CUDA
+#include <rondo/kernel/hopper/hopper.hpp>
+#endif
 
 #include <chrono>
 #include <cstddef>
@@ -16,6 +19,7 @@
 #include <cstring>
 #include <optional>
 #include <string>
+#include <type_traits>
 
 namespace {
 
@@ -28,6 +32,9 @@ struct Settings {
   std::int64_t tokens = 8192;
   int heads = 16;
   double seconds = 0.3;
+  std::int64_t chunk = 1 << 20;  ///< tokens of a piece, at most: a rank's own are one piece
+  std::string only;              ///< the one kernel to measure
+  int dim = 0;                   ///< the one head_dim
 };
 
 /// Numbers between -1 and 1.
@@ -46,10 +53,12 @@ Tensor<T> filled(std::int64_t tokens, int heads, int dim, std::uint32_t salt) {
 }
 
 /// One rank's tensors and its attention.
-template <class Comm>
+template <class Comm, class Kernel>
 struct Rank {
-  Rank(Comm& comm, std::int64_t total, int heads, int dim)
-      : attention(comm, rondo::Shape{.heads = heads, .head_dim = dim}, rondo::striped{total}, {}),
+  Rank(Comm& comm, const Settings& given, int dim) : Rank(comm, given.tokens, given.heads, dim, given.chunk) {}
+  Rank(Comm& comm, std::int64_t total, int heads, int dim, std::int64_t chunk)
+      : attention(comm, rondo::Shape{.heads = heads, .head_dim = dim}, rondo::striped{total}, Kernel{},
+                  rondo::Options{.chunk = chunk}),
         tokens(attention.tokens()),
         q(filled(tokens, heads, dim, 1)),
         k(filled(tokens, heads, dim, 2)),
@@ -70,7 +79,7 @@ struct Rank {
     attention.backward(q, k, v, out, lse, grad_out, grad_q, grad_k, grad_v, problem);
   }
 
-  rondo::RingAttention<Comm, rondo::striped, rondo::default_kernel<T, Exec>> attention;
+  rondo::RingAttention<Comm, rondo::striped, Kernel> attention;
   std::int64_t tokens;
   Tensor<T> q, k, v, grad_out, out, grad_q, grad_k, grad_v;
   Kokkos::View<float***, Kokkos::LayoutRight, Exec> lse;
@@ -97,13 +106,15 @@ double flops(bool causal, std::int64_t tokens, int heads, int dim) {
   return 4.0 * (causal ? n * (n + 1) / 2 : n * n) * heads * dim;
 }
 
-template <class P>
-void measure(const char* part, const char* mask, const P& problem, const Settings& given, int ranks, int dim) {
+template <class Kernel, class P>
+void measure(const char* part, const char* kernel, const char* mask, const P& problem, const Settings& given, int ranks,
+             int dim) {
+  if ((!given.only.empty() && given.only != kernel) || (given.dim != 0 && given.dim != dim)) return;
   const bool is_causal = std::strcmp(mask, "causal") == 0;
   using Group = rondo::in_process_group<Exec>;
   Group(ranks).run([&](typename Group::communicator& group) {
     bench::silent comm(group.split(0, group.rank()));
-    Rank rank(comm, given.tokens, given.heads, dim);
+    Rank<bench::silent<typename Group::communicator>, Kernel> rank(comm, given, dim);
     const auto forward_time = [&] { return timed(comm, given.seconds, [&] { rank.forward(problem); }); };
     const auto backward_time = [&] { return timed(comm, given.seconds, [&] { rank.backward(problem); }); };
     const double forward = forward_time(), backward = backward_time();
@@ -113,13 +124,26 @@ void measure(const char* part, const char* mask, const P& problem, const Setting
     if (comm.rank() != 0) return;
     const double work = flops(is_causal, given.tokens, given.heads, dim);
     std::printf(
-        "{\"part\": \"%s\", \"mask\": \"%s\", \"tokens\": %lld, \"heads\": %d, \"dim\": %d, \"ranks\": %d, "
+        "{\"part\": \"%s\", \"kernel\": \"%s\", \"mask\": \"%s\", \"tokens\": %lld, \"heads\": %d, \"dim\": %d, "
+        "\"ranks\": %d, "
         "\"forward_ms\": %.6g, \"backward_ms\": %.6g, \"forward_tflops\": %.4g, \"backward_tflops\": %.4g, "
         "\"exposed_forward\": %.4g, \"exposed_backward\": %.4g}\n",
-        part, mask, static_cast<long long>(given.tokens), given.heads, dim, ranks, forward * 1e3, backward * 1e3,
-        work / forward * 1e-12, 2.5 * work / backward * 1e-12, exposed_forward, exposed_backward);
+        part, kernel, mask, static_cast<long long>(given.tokens), given.heads, dim, ranks, forward * 1e3,
+        backward * 1e3, work / forward * 1e-12, 2.5 * work / backward * 1e-12, exposed_forward, exposed_backward);
     std::fflush(stdout);
   });
+}
+
+/// Calls f(type of kernel, name) for those that are made for bfloat16 on this device.
+template <class F>
+void for_each_kernel(const F& f) {
+#if defined(KOKKOS_ENABLE_CUDA)
+  f(std::type_identity<rondo::mma_kernel<T, Exec>>{}, "mma");
+  if (rondo::hopper_kernel<T, Exec>::available(Exec()))
+    f(std::type_identity<rondo::hopper_kernel<T, Exec>>{}, "hopper");
+#else
+  f(std::type_identity<rondo::default_kernel<T, Exec>>{}, "default");
+#endif
 }
 
 /// Bytes that are free on the device, where there is one.
@@ -150,7 +174,10 @@ void memory(const Settings& given) {
 }
 
 int usage() {
-  std::fputs("bench_device kernel|ring|memory [--tokens N] [--heads N] [--seconds S], all above 0\n", stderr);
+  std::fputs(
+      "bench_device kernel|ring|memory [--tokens N] [--heads N] [--seconds S] [--chunk N] [--only NAME] [--dim D], "
+      "numbers above 0\n",
+      stderr);
   return 2;
 }
 
@@ -166,6 +193,12 @@ int main(int argc, char** argv) {
       given.tokens = std::atoll(argv[i + 1]);
     } else if (option == "--heads") {
       given.heads = std::atoi(argv[i + 1]);
+    } else if (option == "--chunk") {
+      given.chunk = std::atoll(argv[i + 1]);
+    } else if (option == "--only") {
+      given.only = argv[i + 1];
+    } else if (option == "--dim") {
+      given.dim = std::atoi(argv[i + 1]);
     } else if (option == "--seconds") {
       given.seconds = std::atof(argv[i + 1]);
     } else {
@@ -173,7 +206,7 @@ int main(int argc, char** argv) {
     }
   }
   if ((part != "kernel" && part != "ring" && part != "memory") || given.tokens < 1 || given.heads < 1 ||
-      !(given.seconds > 0)) {
+      given.chunk < 1 || !(given.seconds > 0)) {
     return usage();
   }
   Kokkos::ScopeGuard kokkos(argc, argv);
@@ -181,12 +214,16 @@ int main(int argc, char** argv) {
   const rondo::Problem full{rondo::full{}};
   const rondo::Problem causal{rondo::causal{}};
   if (part == "kernel") {
-    for (const int dim : {64, 128}) {
-      measure("kernel", "full", full, given, 1, dim);
-      measure("kernel", "causal", causal, given, 1, dim);
-    }
+    for_each_kernel([&]<class Kernel>(std::type_identity<Kernel>, const char* name) {
+      for (const int dim : {64, 128}) {
+        measure<Kernel>("kernel", name, "full", full, given, 1, dim);
+        measure<Kernel>("kernel", name, "causal", causal, given, 1, dim);
+      }
+    });
   } else if (part == "ring") {
-    for (const int ranks : {1, 2, 4, 8}) measure("ring", "causal", causal, given, ranks, 128);
+    for_each_kernel([&]<class Kernel>(std::type_identity<Kernel>, const char* name) {
+      for (const int ranks : {1, 2, 4, 8}) measure<Kernel>("ring", name, "causal", causal, given, ranks, 128);
+    });
   } else {
     memory(given);
   }

@@ -1,7 +1,7 @@
 /// \file
 /// The kernel that a program of this folder tests: one source for the portable kernel, for every vector width of the
 /// host kernel (RONDO_HOST_VECTOR_BYTES is given when it is compiled), and for the kernels on tensor cores, whose warps
-/// and warp groups are simulated.
+/// and warp groups are simulated, or, with RONDO_TEST_DEVICE, a device's own.
 #pragma once
 
 #include <kernel/kernel_case.hpp>
@@ -11,15 +11,19 @@
 #include <rondo/kernel/host/host.hpp>
 #include <rondo/kernel/portable/portable.hpp>
 
-#ifdef RONDO_TEST_MMA
+#if defined(RONDO_TEST_MMA) && !defined(RONDO_TEST_DEVICE)
 #include <kernel/mma/simulated.hpp>
 #include <rondo/kernel/mma/mma.hpp>
 #endif
-#ifdef RONDO_TEST_HOPPER
+#if defined(RONDO_TEST_HOPPER) && !defined(RONDO_TEST_DEVICE)
 #include <kernel/hopper/simulated.hpp>
 #include <rondo/kernel/hopper/hopper.hpp>
 #endif
-#ifdef RONDO_TEST_MFMA
+#if defined(RONDO_TEST_DEVICE)
+#include <rondo/kernel/default.hpp>
+#include <rondo/kernel/hopper/hopper.hpp>
+#endif
+#if defined(RONDO_TEST_MFMA) && !defined(RONDO_TEST_DEVICE)
 #include <kernel/mfma/simulated.hpp>
 #include <rondo/kernel/mfma/mfma.hpp>
 #endif
@@ -31,7 +35,25 @@
 
 namespace rondo::test {
 
-#if defined(RONDO_TEST_MMA)
+#if defined(RONDO_TEST_DEVICE)
+#if defined(RONDO_TEST_HOPPER)
+template <class T>
+using TestedKernel = hopper_kernel<T>;
+inline std::string kernel_name() { return "hopper"; }
+#elif defined(RONDO_TEST_MMA)
+template <class T>
+using TestedKernel = mma_kernel<T>;
+inline std::string kernel_name() { return "mma"; }
+#elif defined(RONDO_TEST_MFMA)
+template <class T>
+using TestedKernel = mfma_kernel<T>;
+inline std::string kernel_name() { return "mfma"; }
+#else
+template <class T>
+using TestedKernel = portable_kernel<T>;
+inline std::string kernel_name() { return "portable"; }
+#endif
+#elif defined(RONDO_TEST_MMA)
 template <class T>
 using TestedKernel = mma_kernel<T, Kokkos::DefaultHostExecutionSpace, simulated>;
 inline std::string kernel_name() { return "mma, simulated"; }

@@ -173,7 +173,7 @@ class KernelCase {
   Wire packed(Pass pass, const Block& block) const {
     const Wire wire(Kokkos::view_alloc(Kokkos::WithoutInitializing, "wire"),
                     kernel_.wire_bytes(pass, shape_, block.tokens.count));
-    Kokkos::deep_copy(wire, std::byte{0xff});
+    fill(wire, std::byte{0xff});
     kernel_.pack(exec_, pass, shape_,
                  detail::token_rows(Tensor<const T, 4, Space>(k_.tensor()), block.row, block.tokens.count),
                  detail::token_rows(Tensor<const T, 4, Space>(v_.tensor()), block.row, block.tokens.count), wire);

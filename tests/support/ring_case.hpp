@@ -9,6 +9,7 @@
 
 #include <Kokkos_Core.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <limits>
@@ -27,6 +28,15 @@ struct Ring {
   int calls = 1;  ///< forward and backward this many times; the results are the last call's
   int threads_per_rank = 1;
 };
+
+/// Fills a contiguous view. (From the host: Kokkos 4.6.99 does it by a functor that holds a managed view, and such ones do
+/// not reach a device whole from nvcc 13.0.)
+template <class View>
+void fill(const View& view, const typename View::non_const_value_type& value) {
+  const auto host = Kokkos::create_mirror_view(view);
+  std::fill_n(host.data(), host.size(), value);
+  Kokkos::deep_copy(view, host);
+}
 
 /// What one rank holds, in its kernel's memory space. Gradients and outputs start as NaN.
 template <class Kernel>
@@ -51,8 +61,11 @@ struct Shard {
         grad_v("grad_v", e.batch, tokens, e.kv_heads, e.value_width()),
         lse("lse", e.batch, e.heads, tokens) {
     constexpr auto nan = std::numeric_limits<A>::quiet_NaN();
-    for (const auto& output : {out, grad_q, grad_k, grad_v}) Kokkos::deep_copy(output, T(nan));
-    Kokkos::deep_copy(lse, nan);
+    fill(out, T(nan));
+    fill(grad_q, T(nan));
+    fill(grad_k, T(nan));
+    fill(grad_v, T(nan));
+    fill(lse, nan);
   }
 };
 
