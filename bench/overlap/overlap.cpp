@@ -253,7 +253,7 @@ int main(int argc, char** argv) {
     const auto equals = text.find('=');
     if (equals == std::string::npos || settings.count(text.substr(0, equals)) == 0) {
       std::fprintf(stderr, "bench_overlap: %s is not name=value, or there is no such name\n", argv[i]);
-      MPI_Abort(MPI_COMM_WORLD, 2);
+      rondo::abort_all(MPI_COMM_WORLD, 2);
     }
     settings[text.substr(0, equals)] = std::atof(text.c_str() + equals + 1);
   }

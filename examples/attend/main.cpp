@@ -95,7 +95,7 @@ int run_on_processes(const Options& options) {
     comm.barrier();
   } catch (const std::exception& error) {
     std::fprintf(stderr, "attend: rank %d: %s\n", rank, error.what());
-    MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
+    rondo::abort_all(MPI_COMM_WORLD, EXIT_FAILURE);
   }
   MPI_Finalize();
   return EXIT_SUCCESS;

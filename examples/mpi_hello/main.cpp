@@ -28,7 +28,7 @@ int main(int argc, char** argv) {
                 comm.rank(), comm.size(), static_cast<long long>(mine), result(0, mine - 1, 0, 0));
   } catch (const std::exception& error) {
     std::fprintf(stderr, "mpi_hello: %s\n", error.what());
-    MPI_Abort(MPI_COMM_WORLD, 1);  // after a failure MPI_Finalize might wait for a rank that is gone
+    rondo::abort_all(MPI_COMM_WORLD, 1);  // after a failure MPI_Finalize might wait for a rank that is gone
   }
   Kokkos::finalize();
   MPI_Finalize();

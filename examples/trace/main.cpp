@@ -123,7 +123,7 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     std::fprintf(stderr, "trace: %s\n", error.what());
 #ifdef TRACE_WITH_MPI
-    if (processes) MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);  // others may wait
+    if (processes) rondo::abort_all(MPI_COMM_WORLD, EXIT_FAILURE);  // others may wait
 #endif
     return EXIT_FAILURE;
   }

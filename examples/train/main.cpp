@@ -159,7 +159,7 @@ int run_on_processes(Options options) {
     if (left < mpi.size()) std::_Exit(EXIT_SUCCESS);  // MPI_Finalize might wait for the dead
   } catch (const std::exception& error) {
     std::fprintf(stderr, "train: rank %d: %s\n", mpi.rank(), error.what());
-    MPI_Abort(MPI_COMM_WORLD, EXIT_FAILURE);
+    rondo::abort_all(MPI_COMM_WORLD, EXIT_FAILURE);
   }
   return train::stop_signal == 0 ? EXIT_SUCCESS : 128 + train::stop_signal;
 }

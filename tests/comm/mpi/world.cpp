@@ -12,7 +12,7 @@ void start_world(int& argc, char**& argv) {
 }
 
 void end_world(int result) {
-  if (result != 0) MPI_Abort(MPI_COMM_WORLD, result);
+  if (result != 0) abort_all(MPI_COMM_WORLD, result);
   MPI_Finalize();
 }
 

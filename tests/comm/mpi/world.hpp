@@ -11,7 +11,7 @@ namespace rondo::test {
 
 /// MPI_Init_thread with MPI_THREAD_FUNNELED.
 void start_world(int& argc, char**& argv);
-/// MPI_Finalize, or with another result than 0 MPI_Abort: a rank that failed may have left messages behind that the
+/// MPI_Finalize, or with another result than 0 abort_all: a rank that failed may have left messages behind that the
 /// others would wait for.
 void end_world(int result);
 
