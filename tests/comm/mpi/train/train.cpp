@@ -37,8 +37,9 @@ Words over_mpi(const Workplace& place, const Words& options) {
   std::istringstream launcher(std::getenv("TRAIN_LAUNCH"));
   Words words;
   for (std::string word; std::getline(launcher, word, '|');) words.push_back(word);
-  const Words program = place.command({"--comm", "mpi", "--context", "1601", "--steps", std::to_string(steps),
-                                       "--checkpoint-every", std::to_string(checkpoint_every), "--deadline", "3"});
+  const Words program =
+      place.command({"--comm", "mpi", "--context", "1601", "--steps", std::to_string(steps), "--checkpoint-every",
+                     std::to_string(checkpoint_every), "--deadline", std::getenv("TRAIN_DEADLINE")});
   words.insert(words.end(), program.begin(), program.end());
   words.insert(words.end(), options.begin(), options.end());
   return words;
@@ -52,7 +53,7 @@ std::size_t steps_in(const std::string& file) {
 
 /// Kills the process that started as `rank`, once `step` has been made.
 void kill_rank(const Workplace& place, int rank, std::size_t step) {
-  for (int i = 0; i < 3000 && steps_in(place.file("parts.jsonl")) < step; ++i) {
+  for (int i = 0; i < 10000 && steps_in(place.file("parts.jsonl")) < step; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   REQUIRE(steps_in(place.file("parts.jsonl")) >= step);
