@@ -8,9 +8,9 @@
 
 namespace rondo::detail {
 
-/// A policy whose functor reaches a device as the kernel's argument. Kokkos would take functors from 512 bytes on through
-/// one buffer in constant memory, for which the host has to wait until the kernel before has read it; and it has one such
-/// buffer for each translation unit, where the linker may keep one unit's kernel and another's copy (seen with nvcc 13).
+/// A policy whose functor reaches a device as the kernel's argument. Older Kokkos takes functors from 512 bytes on through
+/// one buffer in constant memory, which all ranks of a process share, and lets the host wait until the kernel before has
+/// read it.
 template <class Policy>
 auto with_arguments(const Policy& policy) {
   return Kokkos::Experimental::require(policy, Kokkos::Experimental::WorkItemProperty::HintLightWeight);

@@ -29,8 +29,8 @@ struct Ring {
   int threads_per_rank = 1;
 };
 
-/// Fills a contiguous view. (From the host: Kokkos 4.6.99 does it by a functor that holds a managed view, and such ones do
-/// not reach a device whole from nvcc 13.0.)
+/// Fills a contiguous view. (From the host: Kokkos 4.6.99's deep_copy of a number writes to wrong addresses of a device when
+/// nvcc 13.0 has compiled it.)
 template <class View>
 void fill(const View& view, const typename View::non_const_value_type& value) {
   const auto host = Kokkos::create_mirror_view(view);
