@@ -64,13 +64,6 @@ class Row {
   KOKKOS_FUNCTION void each_eight(int width, const F& f) const {
     for (int first = 0; first < width; first += 8) f(first, width - first < 8 ? width - first : 8);
   }
-  /// The sum of f(first, count); on a host in this order.
-  template <class A, class F>
-  KOKKOS_FUNCTION A sum(int width, const F& f) const {
-    A result{0};
-    each_eight(width, [&](int first, int count) { result += f(first, count); });
-    return result;
-  }
 };
 template <class Exec>
 class Row<Exec, false> {
@@ -83,6 +76,7 @@ class Row<Exec, false> {
     Kokkos::parallel_for(Kokkos::ThreadVectorRange(team_, (width + 7) / 8),
                          [&](int i) { f(8 * i, width - 8 * i < 8 ? width - 8 * i : 8); });
   }
+  /// The sum of f(first, count) over a row's eights.
   template <class A, class F>
   KOKKOS_FUNCTION A sum(int width, const F& f) const {
     A result{0};

@@ -32,6 +32,33 @@ struct GradientInput {
   Base2<A> base2;
 };
 
+/// Σ over d of x · y, in A. On a host in the order of grad_out·v, one product fused to the sum after the other: where out is v,
+/// as for a query that sees one key, the two are the same bits, and their difference is 0.
+template <class Exec, class A, class T>
+KOKKOS_FUNCTION A row_product(const detail::Row<Exec>& row, const T* x, std::int64_t x_stride, const T* y,
+                              std::int64_t y_stride, int dim) {
+  if constexpr (detail::is_host<Exec>) {
+    A sum{0}, of_part{0};
+    for (int d = 0; d < dim; ++d) {
+      of_part += static_cast<A>(x[d * x_stride]) * static_cast<A>(y[d * y_stride]);
+      if ((d + 1) % depth_part == 0 || d + 1 == dim) {
+        sum += of_part;
+        of_part = A{0};
+      }
+    }
+    return sum;
+  } else {
+    return row.template sum<A>(dim, [&](int d, int count) {
+      detail::Eight<T> one, other;
+      one.read(x + d * x_stride, x_stride, count);
+      other.read(y + d * y_stride, y_stride, count);
+      A of_part{0};
+      for (int e = 0; e < count; ++e) of_part += static_cast<A>(one.x[e]) * static_cast<A>(other.x[e]);
+      return of_part;
+    });
+  }
+}
+
 /// p and ds of one (query, key) from their inner products. With dropout, the p that values are multiplied by.
 template <class Scores, class A>
 KOKKOS_FUNCTION void probability_and_gradient(const Scores& scores, A lse2, A lse2_factor, A delta, std::int64_t i,

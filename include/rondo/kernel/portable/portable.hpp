@@ -109,16 +109,8 @@ class portable_kernel {
     detail::for_rows(
         "rondo::delta", exec, static_cast<std::int64_t>(out.extent(0)), tokens, heads, dim,
         KOKKOS_LAMBDA(const detail::Row<Exec>& row, std::int64_t b, std::int64_t i, std::int64_t head) {
-          // On a host in the order of grad_out·v: where out is v, as for a query that sees one key, their difference is 0.
-          static_assert(portable::depth_part == 8);
-          delta(b, head, i) = row.template sum<A>(dim, [&](int d, int count) {
-            detail::Eight<T> one, other;
-            one.read(&out(b, i, head, d), out.stride(3), count);
-            other.read(&grad_out(b, i, head, d), grad_out.stride(3), count);
-            A of_part{0};
-            for (int e = 0; e < count; ++e) of_part += static_cast<A>(one.x[e]) * static_cast<A>(other.x[e]);
-            return of_part;
-          });
+          delta(b, head, i) = portable::row_product<Exec, A>(row, &out(b, i, head, 0), out.stride(3),
+                                                             &grad_out(b, i, head, 0), grad_out.stride(3), dim);
         });
   }
 
