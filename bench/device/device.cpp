@@ -55,20 +55,19 @@ Tensor<T> filled(std::int64_t tokens, int heads, int dim, std::uint32_t salt) {
 /// One rank's tensors and its attention.
 template <class Comm, class Kernel>
 struct Rank {
-  Rank(Comm& comm, const Settings& given, int dim) : Rank(comm, given.tokens, given.heads, dim, given.chunk) {}
-  Rank(Comm& comm, std::int64_t total, int heads, int dim, std::int64_t chunk)
-      : attention(comm, rondo::Shape{.heads = heads, .head_dim = dim}, rondo::striped{total}, Kernel{},
-                  rondo::Options{.chunk = chunk}),
+  Rank(Comm& comm, const Settings& given, int dim)
+      : attention(comm, rondo::Shape{.heads = given.heads, .head_dim = dim}, rondo::striped{given.tokens}, Kernel{},
+                  rondo::Options{.chunk = given.chunk}),
         tokens(attention.tokens()),
-        q(filled(tokens, heads, dim, 1)),
-        k(filled(tokens, heads, dim, 2)),
-        v(filled(tokens, heads, dim, 3)),
-        grad_out(filled(tokens, heads, dim, 4)),
-        out("out", 1, tokens, heads, dim),
-        grad_q("grad_q", 1, tokens, heads, dim),
-        grad_k("grad_k", 1, tokens, heads, dim),
-        grad_v("grad_v", 1, tokens, heads, dim),
-        lse("lse", 1, heads, tokens) {}
+        q(filled(tokens, given.heads, dim, 1)),
+        k(filled(tokens, given.heads, dim, 2)),
+        v(filled(tokens, given.heads, dim, 3)),
+        grad_out(filled(tokens, given.heads, dim, 4)),
+        out("out", 1, tokens, given.heads, dim),
+        grad_q("grad_q", 1, tokens, given.heads, dim),
+        grad_k("grad_k", 1, tokens, given.heads, dim),
+        grad_v("grad_v", 1, tokens, given.heads, dim),
+        lse("lse", 1, given.heads, tokens) {}
 
   template <class P>
   void forward(const P& problem) {

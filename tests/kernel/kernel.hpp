@@ -11,19 +11,16 @@
 #include <rondo/kernel/host/host.hpp>
 #include <rondo/kernel/portable/portable.hpp>
 
-#if defined(RONDO_TEST_MMA) && !defined(RONDO_TEST_DEVICE)
-#include <kernel/mma/simulated.hpp>
-#include <rondo/kernel/mma/mma.hpp>
-#endif
-#if defined(RONDO_TEST_HOPPER) && !defined(RONDO_TEST_DEVICE)
-#include <kernel/hopper/simulated.hpp>
-#include <rondo/kernel/hopper/hopper.hpp>
-#endif
 #if defined(RONDO_TEST_DEVICE)
 #include <rondo/kernel/default.hpp>
 #include <rondo/kernel/hopper/hopper.hpp>
-#endif
-#if defined(RONDO_TEST_MFMA) && !defined(RONDO_TEST_DEVICE)
+#elif defined(RONDO_TEST_MMA)
+#include <kernel/mma/simulated.hpp>
+#include <rondo/kernel/mma/mma.hpp>
+#elif defined(RONDO_TEST_HOPPER)
+#include <kernel/hopper/simulated.hpp>
+#include <rondo/kernel/hopper/hopper.hpp>
+#elif defined(RONDO_TEST_MFMA)
 #include <kernel/mfma/simulated.hpp>
 #include <rondo/kernel/mfma/mfma.hpp>
 #endif

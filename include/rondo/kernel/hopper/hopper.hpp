@@ -58,7 +58,7 @@ class hopper_kernel {
             const SoftmaxState<float, memory_space>& state, Phase phase) const {
     const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
       using Fold = hopper::ForwardFold<T, Dim, Exec, P>;
-      const portable::Wire<T> packed = wire_of(wire, shape, keys);
+      const portable::Wire<T> packed = portable::Wire<T>::of(wire, shape, keys);
       const hopper::CopySource piece = hopper::source_of(packed, Fold::tile_rows);
       return piece.can_be_copied() &&
              Play::launch(exec, blocks_of(queries, Fold::block_rows) * shape.batch * shape.heads,
@@ -97,17 +97,8 @@ class hopper_kernel {
     const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
       using ForQueries = hopper::QueryGradient<T, Dim, Exec, P>;
       using ForKeys = hopper::KeyValueGradient<T, Dim, Exec, P>;
-      const portable::GradientInput<T, float, Exec, P> input{problem,
-                                                             shape,
-                                                             q,
-                                                             grad_out,
-                                                             lse,
-                                                             delta,
-                                                             queries,
-                                                             wire_of(wire, shape, keys),
-                                                             keys,
-                                                             0,
-                                                             base2_of<float>(problem)};
+      const portable::GradientInput<T, float, Exec, P> input{
+          problem, shape, q, grad_out, lse, delta, queries, portable::Wire<T>::of(wire, shape, keys), keys};
       const hopper::CopySource of_q = hopper::source_of(q, ForKeys::tile_rows);
       const hopper::CopySource of_grad_out = hopper::source_of(grad_out, ForKeys::tile_rows);
       const hopper::CopySource piece = hopper::source_of(input.wire, ForQueries::tile_rows);
@@ -139,9 +130,6 @@ class hopper_kernel {
     return false;
   }
 
-  static portable::Wire<T> wire_of(const WireView<memory_space>& wire, const Shape& shape, const Run& keys) {
-    return {wire.data(), shape.kv_heads, shape.head_dim, shape.value_dim, keys.count, shape.batch};
-  }
   static int blocks_of(const Run& run, int rows) { return (run.count + rows - 1) / rows; }
 
   Other other_;

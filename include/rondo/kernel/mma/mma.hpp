@@ -65,10 +65,11 @@ class mma_kernel {
     const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
       using Fold = mma::ForwardFold<T, Dim, Exec, Play, P>;
       const int blocks = (queries.count + Fold::block_rows - 1) / Fold::block_rows;
-      return launch("rondo::fold", exec, blocks * shape.batch * shape.heads,
-                    Fold{problem, shape, q, queries, wire_of(wire, shape, keys), keys, state, phase.first});
+      return launch(
+          "rondo::fold", exec, blocks * shape.batch * shape.heads,
+          Fold{problem, shape, q, queries, portable::Wire<T>::of(wire, shape, keys), keys, state, phase.first});
     };
-    if (!for_head_dim(shape, with)) {
+    if (!tensor_core::for_padded_head_dim(shape, with)) {
       portable_.fold(exec, problem, shape, q, queries, wire, keys, state, phase);
     }
   }
@@ -97,17 +98,8 @@ class mma_kernel {
                      const WireView<memory_space>& wire, const Run& keys, const Tensor<float, 4, memory_space>& grad_q,
                      const Tensor<float, 4, memory_space>& grad_k, const Tensor<float, 4, memory_space>& grad_v,
                      double* parameter_sums = nullptr) const {
-    const portable::GradientInput<T, float, Exec, P> input{problem,
-                                                           shape,
-                                                           q,
-                                                           grad_out,
-                                                           lse,
-                                                           delta,
-                                                           queries,
-                                                           wire_of(wire, shape, keys),
-                                                           keys,
-                                                           0,
-                                                           base2_of<float>(problem)};
+    const portable::GradientInput<T, float, Exec, P> input{
+        problem, shape, q, grad_out, lse, delta, queries, portable::Wire<T>::of(wire, shape, keys), keys};
     const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
       using ForQueries = mma::QueryGradient<T, Dim, Exec, Play, P>;
       using ForKeys = mma::KeyValueGradient<T, Dim, Exec, Play, P>;
@@ -117,27 +109,13 @@ class mma_kernel {
                     ForKeys{input, grad_k, grad_v});
     };
     const bool learned = LearnedScore<typename P::score_type> && parameter_sums != nullptr;
-    if (learned || !for_head_dim(shape, with)) {
+    if (learned || !tensor_core::for_padded_head_dim(shape, with)) {
       portable_.fold_gradient(exec, problem, shape, q, grad_out, lse, delta, queries, wire, keys, grad_q, grad_k,
                               grad_v, parameter_sums);
     }
   }
 
  private:
-  /// Calls f(padded head_dim); false where there is none or f says so.
-  template <class F>
-  static bool for_head_dim(const Shape& shape, const F& f) {
-    // With a head_dim of 1 what rounding probabilities costs is not averaged out (1.7 times plain arithmetic's RMS error).
-    if (shape.value_dim != shape.head_dim || shape.head_dim < 8) return false;
-    if (shape.head_dim <= 64) return f(std::integral_constant<int, 64>{});
-    if (shape.head_dim <= 128) return f(std::integral_constant<int, 128>{});
-    return false;
-  }
-
-  static portable::Wire<T> wire_of(const WireView<memory_space>& wire, const Shape& shape, const Run& keys) {
-    return {wire.data(), shape.kv_heads, shape.head_dim, shape.value_dim, keys.count, shape.batch};
-  }
-
   /// Runs the functor on a league of teams; false if the device has not the shared memory for it.
   template <class Functor>
   static bool launch(const char* name, const Exec& exec, int league, const Functor& functor) {

@@ -28,8 +28,8 @@ struct GradientInput {
   Run queries;
   Wire<T> wire;
   Run keys;
-  int level;
-  Base2<A> base2;
+  Base2<A> base2 = base2_of<A>(problem);
+  int level = 0;  ///< of the team's scratch memory, where a kernel has a choice
 };
 
 /// Σ over d of x · y, in A. On a host in the order of grad_out·v, one product fused to the sum after the other: where out is v,

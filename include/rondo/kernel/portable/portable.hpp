@@ -65,7 +65,8 @@ class portable_kernel {
             const SoftmaxState<accumulate_type, memory_space>& state, Phase phase) const {
     using Fold = portable::ForwardFold<T, accumulate_type, Exec, P>;
     launch<Fold>("rondo::fold", exec, shape, blocks(queries) * shape.batch * shape.heads, [&](int level) {
-      return Fold{problem, shape, q, queries, wire_of(wire, shape, keys), keys, state, phase.first, level};
+      return Fold{problem, shape, q,           queries, portable::Wire<T>::of(wire, shape, keys),
+                  keys,    state, phase.first, level};
     });
   }
 
@@ -131,17 +132,7 @@ class portable_kernel {
     using Input = portable::GradientInput<T, accumulate_type, Exec, P>;
     using ForQueries = portable::QueryGradient<T, accumulate_type, Exec, P>;
     using ForKeys = portable::KeyValueGradient<T, accumulate_type, Exec, P>;
-    const Input input{problem,
-                      shape,
-                      q,
-                      grad_out,
-                      lse,
-                      delta,
-                      queries,
-                      wire_of(wire, shape, keys),
-                      keys,
-                      0,
-                      base2_of<accumulate_type>(problem)};
+    const Input input{problem, shape, q, grad_out, lse, delta, queries, portable::Wire<T>::of(wire, shape, keys), keys};
     const auto at_level = [&](int level) {
       Input copy = input;
       copy.level = level;
@@ -178,10 +169,6 @@ class portable_kernel {
   }
 
   static int blocks(const Run& run) { return (run.count + portable::lanes - 1) / portable::lanes; }
-
-  static portable::Wire<T> wire_of(const WireView<memory_space>& wire, const Shape& shape, const Run& keys) {
-    return {wire.data(), shape.kv_heads, shape.head_dim, shape.value_dim, keys.count, shape.batch};
-  }
 
   /// Runs the functor that make(level) returns on a league of teams, its scratch in the fastest memory that holds it.
   template <class Functor, class Make>

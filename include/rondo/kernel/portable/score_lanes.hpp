@@ -35,6 +35,12 @@ struct Wire {
   std::int64_t tokens;
   int batch;
 
+  /// The wire of a piece with so many keys.
+  template <class View>
+  static Wire of(const View& wire, const Shape& shape, const Run& keys) {
+    return {wire.data(), shape.kv_heads, shape.head_dim, shape.value_dim, keys.count, shape.batch};
+  }
+
   KOKKOS_FUNCTION WireRows<T> keys(int b, int kv_head) const { return rows(0, b, kv_head, head_dim); }
   KOKKOS_FUNCTION WireRows<T> values(int b, int kv_head) const {
     return rows(std::int64_t{batch} * kv_heads * tokens * head_dim, b, kv_head, value_dim);

@@ -53,10 +53,11 @@ class Kernel {
     const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
       using Fold = ForwardFold<Model, T, Dim, Exec, Play, P>;
       const int blocks = (queries.count + Fold::block_rows - 1) / Fold::block_rows;
-      return launch("rondo::fold", exec, blocks * shape.batch * shape.heads,
-                    Fold{problem, shape, q, queries, wire_of(wire, shape, keys), keys, state, phase.first});
+      return launch(
+          "rondo::fold", exec, blocks * shape.batch * shape.heads,
+          Fold{problem, shape, q, queries, portable::Wire<T>::of(wire, shape, keys), keys, state, phase.first});
     };
-    if (!for_head_dim(shape, with)) {
+    if (!tensor_core::for_padded_head_dim(shape, with)) {
       portable_.fold(exec, problem, shape, q, queries, wire, keys, state, phase);
     }
   }
@@ -85,17 +86,8 @@ class Kernel {
                      const WireView<memory_space>& wire, const Run& keys, const Tensor<float, 4, memory_space>& grad_q,
                      const Tensor<float, 4, memory_space>& grad_k, const Tensor<float, 4, memory_space>& grad_v,
                      double* parameter_sums = nullptr) const {
-    [[maybe_unused]] const portable::GradientInput<T, float, Exec, P> input{problem,
-                                                                            shape,
-                                                                            q,
-                                                                            grad_out,
-                                                                            lse,
-                                                                            delta,
-                                                                            queries,
-                                                                            wire_of(wire, shape, keys),
-                                                                            keys,
-                                                                            0,
-                                                                            base2_of<float>(problem)};
+    [[maybe_unused]] const portable::GradientInput<T, float, Exec, P> input{
+        problem, shape, q, grad_out, lse, delta, queries, portable::Wire<T>::of(wire, shape, keys), keys};
     [[maybe_unused]] const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
       using ForQueries = QueryGradient<Model, T, Dim, Exec, Play, P>;
       using ForKeys = KeyValueGradient<Model, T, Dim, Exec, Play, P>;
@@ -108,27 +100,13 @@ class Kernel {
     };
     [[maybe_unused]] const bool learned = LearnedScore<typename P::score_type> && parameter_sums != nullptr;
     if constexpr (Model::template has_gradient<T>) {
-      if (!learned && for_head_dim(shape, with)) return;
+      if (!learned && tensor_core::for_padded_head_dim(shape, with)) return;
     }
     portable_.fold_gradient(exec, problem, shape, q, grad_out, lse, delta, queries, wire, keys, grad_q, grad_k, grad_v,
                             parameter_sums);
   }
 
  private:
-  /// Calls f(padded head_dim); false where there is none or f says so.
-  template <class F>
-  static bool for_head_dim(const Shape& shape, const F& f) {
-    // With a head_dim of 1 what rounding probabilities costs is not averaged out (1.7 times plain arithmetic's RMS error).
-    if (shape.value_dim != shape.head_dim || shape.head_dim < 8) return false;
-    if (shape.head_dim <= 64) return f(std::integral_constant<int, 64>{});
-    if (shape.head_dim <= 128) return f(std::integral_constant<int, 128>{});
-    return false;
-  }
-
-  static portable::Wire<T> wire_of(const WireView<memory_space>& wire, const Shape& shape, const Run& keys) {
-    return {wire.data(), shape.kv_heads, shape.head_dim, shape.value_dim, keys.count, shape.batch};
-  }
-
   template <class Functor>
   using Policy = Kokkos::TeamPolicy<Exec, Kokkos::LaunchBounds<Functor::threads, Functor::Block::teams_together>>;
 
