@@ -19,7 +19,6 @@ using Space = Exec::memory_space;
 static_assert(std::is_same_v<Kokkos::DefaultExecutionSpace, Exec>, "a device is Kokkos' default where there is one");
 
 // Ranks that share a device: it waits for messages, not the host.
-template class in_process_communicator<Exec>;
 static_assert(Communicator<in_process_communicator<Exec>> && in_process_communicator<Exec>::stream_ordered);
 static_assert(std::is_same_v<in_process_group<>::communicator, in_process_communicator<Exec, streams_of<Exec>>>);
 static_assert(!in_process_communicator<Kokkos::DefaultHostExecutionSpace>::stream_ordered);
@@ -73,3 +72,5 @@ void portable() {
 }
 
 }  // namespace rondo::test
+
+template class rondo::in_process_communicator<rondo::test::Exec>;
