@@ -37,6 +37,10 @@ struct SimulatedWarp {
   void each(const F& f) const {
     for (int lane = 0; lane < mma::warp_lanes; ++lane) f(lane);
   }
+  template <class F>
+  void each_anew(const F& f) const {
+    each(f);
+  }
 
   template <bool Transposed, class T, class Offset>
   void load_matrices(mma::Pairs<SimulatedWarp>& to, const T* tile, const Offset& offset) const {

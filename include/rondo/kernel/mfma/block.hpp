@@ -55,7 +55,7 @@ struct Block {
       RONDO_UNROLL
       for (int k = 0; k < Dim / depth<Size>; ++k) {
         Quad<Wave>& b = own[wave].fragments[which][k];
-        wave.each([&](int lane) {
+        wave.each_anew([&](int lane) {
           const Place begin = place_in_b<Size>(lane, 0);
           read_four(from, grouped, wave.number * Size + begin.col, depth<Size> * k + begin.row, count, b.at(lane, 0),
                     b.at(lane, 1));

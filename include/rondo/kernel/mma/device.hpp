@@ -36,6 +36,16 @@ struct DeviceWarp {
     f(lane);
   }
 
+  /// The same, with nothing kept that was computed from the lane's number before: it would take registers meanwhile.
+  template <class F>
+  KOKKOS_FUNCTION void each_anew(const F& f) const {
+    int same = lane;
+#if defined(__CUDA_ARCH__)
+    asm volatile("" : "+r"(same));
+#endif
+    f(same);
+  }
+
   /// ldmatrix.x4: four matrices of 8 x 8, from rows that begin at tile + offset(lane), counted in elements. (Addresses of
   /// shared memory have 32 bits: one register each.)
   template <bool Transposed, class T, class Offset>
@@ -160,7 +170,12 @@ struct DeviceTeam : tensor_core::DeviceTeam<Member, Warps, DeviceWarp, warp_lane
 struct GridTeam {
   unsigned char* memory;
 #if defined(__CUDA_ARCH__)
-  KOKKOS_FUNCTION static int league_rank() { return static_cast<int>(blockIdx.x); }
+  /// (Read anew every time, so that what was computed from it before does not have to be kept.)
+  KOKKOS_FUNCTION static int league_rank() {
+    int rank;
+    asm volatile("mov.u32 %0, %%ctaid.x;" : "=r"(rank));
+    return rank;
+  }
   KOKKOS_FUNCTION static int team_rank() { return static_cast<int>(threadIdx.x); }
   KOKKOS_FUNCTION static void team_barrier() { __syncthreads(); }
 #else

@@ -43,11 +43,8 @@ struct ForwardFold {
   bool first;
 
   KOKKOS_FUNCTION void operator()(const Member& member) const {
-    const int blocks = (queries.count + block_rows - 1) / block_rows;
-    // Under a causal mask the last queries have most to do: they go first.
-    const int row = (blocks - 1 - member.league_rank() % blocks) * block_rows;
-    const int head = member.league_rank() / blocks % shape.heads;
-    const int b = member.league_rank() / blocks / shape.heads;
+    const Part part = part_of(member);
+    const int b = part.b, head = part.head, row = part.row;
     const int count = queries.count - row < block_rows ? queries.count - row : block_rows;
     const Run mine = queries.part(row, count);
     const ScoreTile<P, float> scores{problem, b, head};
@@ -66,7 +63,7 @@ struct ForwardFold {
     }
     team.warps([&](const Warp& warp) {
       load_queries(warp, held[warp], shared);
-      load_state(warp, held[warp], b, head, row, count);
+      load_state(warp, held[warp], part, count);
     });
     team.barrier();
 
@@ -89,16 +86,31 @@ struct ForwardFold {
           });
         });
     team.warps([&](const Warp& warp) {
-      store_state(warp, held[warp], b, head, row, count);
+      const Part again = part_of(member);  // kept, it would take registers from the loop over tiles
+      store_state(warp, held[warp], again, count);
       if (!held[warp].left_out) return;
       add_left_out<Dim, warp_rows, tile_rows>(
           warp, rows_of_wire(v, 0), keys, cover,
           [&](int i, std::int64_t j) { return i < count && scores.allowed(mine.at(i), keys.at(j)); },
-          [&](int i, int d, float x) { state.acc(b, row + i, head, d) += x; });
+          [&](int i, int d, float x) { state.acc(again.b, again.row + i, again.head, d) += x; });
     });
   }
 
  private:
+  /// What a team does: a block of queries of one head.
+  struct Part {
+    int b;
+    int head;
+    int row;  ///< the first
+  };
+
+  KOKKOS_FUNCTION Part part_of(const Member& member) const {
+    const int rank = member.league_rank();
+    const int blocks = (queries.count + block_rows - 1) / block_rows;
+    // Under a causal mask the last queries have most to do: they go first.
+    return {rank / blocks / shape.heads, rank / blocks % shape.heads, (blocks - 1 - rank % blocks) * block_rows};
+  }
+
   /// What a warp keeps of its rows. A row of sums is shared by four lanes; each has its part of l.
   struct Rows {
     Pairs<Warp> q[row_tiles][Dim / 16];
@@ -138,8 +150,8 @@ struct ForwardFold {
 
   /// (Rows and columns that stand for nothing get another's numbers, which are never stored: a test of each would take
   /// registers.)
-  KOKKOS_FUNCTION void load_state(const Warp& warp, Rows& held, int b, int head, int row, int count) const {
-    warp.each([&](int lane) {
+  KOKKOS_FUNCTION void load_state(const Warp& warp, Rows& held, const Part& part, int count) const {
+    warp.each_anew([&](int lane) {
       for_rows(warp, lane, [&](int r, int half, int i) {
         float& m = held.m.at(lane, 2 * r + half);
         float& l = held.l.at(lane, 2 * r + half);
@@ -151,10 +163,10 @@ struct ForwardFold {
           held.acc[r][n].at(lane, 2 * half + 1) = 0.0f;
         }
         if (first) return;
-        const int known = row + (i < count ? i : count - 1);
-        m = state.m(b, head, known);
-        if (lane % 4 == 0) l = state.l(b, head, known);
-        const float* acc = &state.acc(b, known, head, 0);
+        const int known = part.row + (i < count ? i : count - 1);
+        m = state.m(part.b, part.head, known);
+        if (lane % 4 == 0) l = state.l(part.b, part.head, known);
+        const float* acc = &state.acc(part.b, known, part.head, 0);
         const auto stride = static_cast<std::int64_t>(state.acc.stride(3));
         RONDO_UNROLL
         for (int n = 0; n < Dim / 8; ++n) {
@@ -168,16 +180,16 @@ struct ForwardFold {
     });
   }
 
-  KOKKOS_FUNCTION void store_state(const Warp& warp, Rows& held, int b, int head, int row, int count) const {
+  KOKKOS_FUNCTION void store_state(const Warp& warp, Rows& held, const Part& part, int count) const {
     warp.combine_rows(held.l, [](float x, float y) { return x + y; });
-    warp.each([&](int lane) {
+    warp.each_anew([&](int lane) {
       for_rows(warp, lane, [&](int r, int half, int i) {
         if (i >= count) return;
         if (lane % 4 == 0) {
-          state.m(b, head, row + i) = held.m.at(lane, 2 * r + half);
-          state.l(b, head, row + i) = held.l.at(lane, 2 * r + half);
+          state.m(part.b, part.head, part.row + i) = held.m.at(lane, 2 * r + half);
+          state.l(part.b, part.head, part.row + i) = held.l.at(lane, 2 * r + half);
         }
-        float* acc = &state.acc(b, row + i, head, 0);
+        float* acc = &state.acc(part.b, part.row + i, part.head, 0);
         const auto stride = static_cast<std::int64_t>(state.acc.stride(3));
         RONDO_UNROLL
         for (int n = 0; n < Dim / 8; ++n) {
@@ -236,7 +248,7 @@ struct ForwardFold {
   KOKKOS_FUNCTION static void keep_scores(const Warp& warp, Sums<Warp> (&s)[row_tiles][tile_rows / 8],
                                           Held<Warp, float, 2 * row_tiles>& largest, const Scores& scores,
                                           const Run& mine, const Run& tile) {
-    warp.each([&](int lane) {
+    warp.each_anew([&](int lane) {
       for_rows(warp, lane, [&](int r, int half, int i) {
         const std::uint32_t visible = Tested ? lane_sees_keys<tile_rows>(lane, scores, mine, i, tile) : ~0u;
         float top = detail::minus_infinity<float>;
