@@ -1,14 +1,39 @@
 # Which processor to compile for. Rondo's kernel on the host is written for the vectors that the compiler's flags name,
-# and compilers name the oldest ones unless told otherwise.
+# and compilers name the oldest ones unless told otherwise. Its blocks are sized for the second-level cache, which no flag
+# names.
 
 include_guard(GLOBAL)
 include(CheckCXXSourceCompiles)
 
-# rondo_host_arch_options(<variable>): the compile options that RONDO_HOST_ARCH stands for, which may be none.
+# rondo_host_cache_kib(<variable>): the second-level cache of a core in KiB. RONDO_HOST_CACHE_KIB or, for native code, this
+# machine's, of which more than 1024 would change nothing; empty where it is not known.
+function(rondo_host_cache_kib out)
+  set(kib "${RONDO_HOST_CACHE_KIB}")
+  if(NOT kib AND RONDO_HOST_ARCH STREQUAL "native" AND NOT CMAKE_CROSSCOMPILING)
+    execute_process(COMMAND getconf LEVEL2_CACHE_SIZE OUTPUT_VARIABLE bytes OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET
+                    RESULT_VARIABLE failed)
+    if(failed EQUAL 0 AND bytes MATCHES "^[1-9][0-9]+$")
+      math(EXPR kib "${bytes} / 1024")
+      if(kib LESS 256)
+        set(kib 256)
+      elseif(kib GREATER 1024)
+        set(kib 1024)
+      endif()
+    endif()
+  endif()
+  set(${out} "${kib}" PARENT_SCOPE)
+endfunction()
+
+# rondo_host_arch_options(<variable>): the compile options that RONDO_HOST_ARCH and RONDO_HOST_CACHE_KIB stand for, which may
+# be none.
 function(rondo_host_arch_options out)
   set(options "")
   if(RONDO_HOST_ARCH AND NOT RONDO_HOST_ARCH STREQUAL "baseline")
-    set(options "$<$<COMPILE_LANGUAGE:CXX>:-march=${RONDO_HOST_ARCH}>")
+    list(APPEND options "$<$<COMPILE_LANGUAGE:CXX>:-march=${RONDO_HOST_ARCH}>")
+  endif()
+  rondo_host_cache_kib(kib)
+  if(kib)
+    list(APPEND options "$<$<COMPILE_LANGUAGE:CXX>:-DRONDO_HOST_CACHE_KIB=${kib}>")
   endif()
   set(${out} "${options}" PARENT_SCOPE)
 endfunction()
@@ -18,6 +43,10 @@ endfunction()
 function(rondo_check_host_arch)
   get_property(checked GLOBAL PROPERTY RONDO_HOST_ARCH_CHECKED)
   set_property(GLOBAL PROPERTY RONDO_HOST_ARCH_CHECKED TRUE)
+  if(RONDO_HOST_CACHE_KIB AND (NOT RONDO_HOST_CACHE_KIB MATCHES "^[0-9]+$" OR RONDO_HOST_CACHE_KIB LESS 256))
+    message(FATAL_ERROR "Rondo: RONDO_HOST_CACHE_KIB is ${RONDO_HOST_CACHE_KIB}, but has to be the KiB of a core's second-"
+                        "level cache, at least 256.")
+  endif()
   # Where a device computes, the kernel of the host does not.
   if(checked OR RONDO_HOST_ARCH STREQUAL "baseline" OR Kokkos_ENABLE_CUDA OR Kokkos_ENABLE_HIP OR Kokkos_ENABLE_SYCL)
     return()

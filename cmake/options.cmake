@@ -11,3 +11,5 @@ option(RONDO_NCCL "Component nccl: the ring over NCCL" OFF)
 option(RONDO_WERROR "Treat warnings in Rondo's own programs as errors" OFF)
 set(RONDO_HOST_ARCH "" CACHE STRING "Processor to compile for, a value of -march: native, x86-64-v3, ...; baseline: the \
 compiler's default, on purpose. On its own, Rondo's programs get it; inside another project, all that links Rondo::rondo")
+set(RONDO_HOST_CACHE_KIB "" CACHE STRING "Second-level cache of a core in KiB, which the host kernel's blocks are sized for; \
+empty: this machine's for native code, else 1024. For whom, see RONDO_HOST_ARCH")

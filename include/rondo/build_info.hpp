@@ -19,16 +19,17 @@ struct BuildInfo {
   std::string kokkos_version;        ///< "5.2.2"
   std::string execution_space;       ///< Kokkos' default, "OpenMP" or "Cuda"
   std::string host_execution_space;  ///< Kokkos' default on the host
-  std::string kernel;                ///< default_kernel on the default execution space: "host" or "portable"; "portable,
-                                     ///< mma for 16 bits" where the device has tensor cores for that
-  int vector_bytes = 0;              ///< of a vector of the host kernel; 8: one element at a time
-  std::string instructions;          ///< widest vector instructions that the flags name: "AVX-512", ... or "none"
-  bool fused_multiply_add = false;   ///< the flags name an instruction for a·b + c
-  bool bfloat16_pairs = false;       ///< the host kernel multiplies bfloat16 in pairs
-  bool amx = false;                  ///< and, where the running system allows it, in AMX tiles
-  bool layers = false;               ///< linked to Rondo::layers
-  bool mpi = false;                  ///< linked to Rondo::mpi
-  bool nccl = false;                 ///< linked to Rondo::nccl
+  std::string kernel;               ///< default_kernel on the default execution space: "host" or "portable"; "portable,
+                                    ///< mma for 16 bits" where the device has tensor cores for that
+  int vector_bytes = 0;             ///< of a vector of the host kernel; 8: one element at a time
+  int cache_kib = 0;                ///< of second-level cache that its blocks are sized for
+  std::string instructions;         ///< widest vector instructions that the flags name: "AVX-512", ... or "none"
+  bool fused_multiply_add = false;  ///< the flags name an instruction for a·b + c
+  bool bfloat16_pairs = false;      ///< the host kernel multiplies bfloat16 in pairs
+  bool amx = false;                 ///< and, where the running system allows it, in AMX tiles
+  bool layers = false;              ///< linked to Rondo::layers
+  bool mpi = false;                 ///< linked to Rondo::mpi
+  bool nccl = false;                ///< linked to Rondo::nccl
 
   /// A line for each part, for a log or a report of a fault.
   std::string text() const {
@@ -42,7 +43,8 @@ struct BuildInfo {
     text += "default kernel: " + kernel + "\n";
     text += "host vectors: " + std::to_string(vector_bytes) + " bytes, instructions " + instructions;
     text += std::string(", fused multiply-add ") + yes(fused_multiply_add);
-    text += std::string(", bfloat16 pairs ") + (amx ? "in AMX tiles" : yes(bfloat16_pairs)) + "\n";
+    text += std::string(", bfloat16 pairs ") + (amx ? "in AMX tiles" : yes(bfloat16_pairs));
+    text += ", blocks for " + std::to_string(cache_kib) + " KiB of cache\n";
     return text + "components:" + (components.empty() ? " none" : components) + "\n";
   }
 };
@@ -69,6 +71,7 @@ static inline BuildInfo build_info() {
   if (mma::has_tensor_cores<Kokkos::DefaultExecutionSpace>) info.kernel += ", mma for 16 bits";
   if (mfma::has_matrix_cores<Kokkos::DefaultExecutionSpace>) info.kernel += ", mfma for 16 bits";
   info.vector_bytes = host::vector_bytes;
+  info.cache_kib = host::cache_bytes >> 10;
 #if defined(__AVX512F__)
   info.instructions = "AVX-512";
 #elif defined(__AVX2__)

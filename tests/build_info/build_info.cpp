@@ -42,6 +42,8 @@ TEST_CASE("build_info() names the kernel that RingAttention takes when it is tol
 TEST_CASE("build_info() names the vectors that this file's flags name, and that the processor has") {
   const BuildInfo info = build_info();
   CHECK(info.vector_bytes == rondo::host::width<float> * 4);
+  CHECK(info.cache_kib >= 256);
+  CHECK(info.cache_kib <= 1024);
 #if defined(__x86_64__)
   // What the flags name must run here, for this program does.
   if (info.instructions == "AVX-512") {
@@ -91,6 +93,7 @@ TEST_CASE("The text says all of it, a line for each part") {
   info.host_execution_space = "OpenMP";
   info.kernel = "portable";
   info.vector_bytes = 32;
+  info.cache_kib = 512;
   info.instructions = "AVX2";
   info.fused_multiply_add = true;
   info.mpi = true;
@@ -98,7 +101,8 @@ TEST_CASE("The text says all of it, a line for each part") {
         "rondo 1.2.3, Kokkos 5.0.1\n"
         "execution space: Cuda, on the host OpenMP\n"
         "default kernel: portable\n"
-        "host vectors: 32 bytes, instructions AVX2, fused multiply-add yes, bfloat16 pairs no\n"
+        "host vectors: 32 bytes, instructions AVX2, fused multiply-add yes, bfloat16 pairs no, blocks for 512 KiB of "
+        "cache\n"
         "components: mpi\n");
 }
 

@@ -1,31 +1,8 @@
 /// \file
-/// What host_kernel asks of a processor besides arithmetic: memory that fits the second-level cache.
-#include <rondo/kernel/host/host.hpp>
+/// A thread's scratch memory, in a program for this machine or for 1 MiB of cache.
+#include "scratch.hpp"
 
-#include <catch2/catch_test_macros.hpp>
-
-#include <cstddef>
-
-namespace {
-
-template <class T>
-void check_scratch() {
-  for (int dims = 0; dims < 2 * 256; ++dims) {
-    const int head_dim = dims / 2 + 1, value_dim = dims % 2 == 0 ? head_dim : 257 - head_dim;
-    const rondo::Shape shape{.batch = 3, .heads = 16, .kv_heads = 2, .head_dim = head_dim, .value_dim = value_dim};
-    for (const rondo::Pass pass : {rondo::Pass::forward, rondo::Pass::backward}) {
-      const std::size_t bytes = rondo::host_kernel<T>::scratch_bytes(pass, shape);
-      INFO("head_dim " << head_dim << ", of values " << value_dim << ", "
-                       << (pass == rondo::Pass::forward ? "forward" : "backward"));
-      CHECK(bytes <= std::size_t{1} << 20);
-      CHECK(bytes >= sizeof(T) * static_cast<std::size_t>(head_dim));
-    }
-  }
-}
-
-}  // namespace
-
-TEST_CASE("a thread's scratch memory is at most 1 MiB for every head_dim up to 256") {
+TEST_CASE("a thread's scratch memory fits the second-level cache for every head_dim up to 256") {
   check_scratch<float>();
   check_scratch<double>();
   check_scratch<rondo::bfloat16>();

@@ -15,18 +15,20 @@
 namespace rondo::host {
 inline namespace RONDO_HOST_NAMESPACE {
 
-/// Keys whose scores stay in the first-level cache with a group of queries.
+/// Most keys whose scores stay in the first-level cache with a group of queries.
 inline constexpr int key_block = 256;
 /// Most queries of a block.
 inline constexpr int most_queries = 192;
 
-/// Queries of a block: as many as leave most of 1 MiB of second-level cache to the keys and values that pass.
+/// Queries of a block: as many as leave most of 1 MiB of second-level cache to the keys and values that pass, or half of a
+/// smaller one.
 template <class A>
 constexpr int query_block(const Shape& shape) {
   constexpr int step = 48;  // whole groups of rows
   static_assert(step % tile_rows == 0 && most_queries % step == 0);
+  constexpr int bytes = std::min(1 << 18, cache_bytes / 2);
   const int fitting =
-      (1 << 18) / (static_cast<int>(sizeof(A)) * (padded_dim<A>(shape.head_dim) + padded_dim<A>(shape.value_dim)));
+      bytes / (static_cast<int>(sizeof(A)) * (padded_dim<A>(shape.head_dim) + padded_dim<A>(shape.value_dim)));
   return std::clamp(fitting / step * step, step, most_queries);
 }
 
@@ -51,9 +53,18 @@ class ForwardBlock {
   /// Whether probabilities are narrower than scores.
   static constexpr bool narrow_p = !std::is_same_v<A, Operand>;
 
-  static std::size_t scratch_bytes(const Shape& shape) {
+  /// Keys of a block: of those that are widened as many as let scratch memory fit the cache.
+  static int keys_at_once(const Shape& shape) {
+    int keys = key_block;
+    while (widened && keys > panel<A> && scratch_bytes(shape, keys) > cache_bytes) keys /= 2;
+    return keys;
+  }
+
+  static std::size_t scratch_bytes(const Shape& shape) { return scratch_bytes(shape, keys_at_once(shape)); }
+
+  static std::size_t scratch_bytes(const Shape& shape, int keys) {
     const int rows = query_block<A>(shape);
-    const int block = widened ? key_block : 0;
+    const int block = widened ? keys : 0;
     return Scratch::bytes<Operand>(rows * depth_dim<T>(shape.head_dim)) +
            Scratch::bytes<A>(rows * padded_dim<A>(shape.value_dim)) + Scratch::bytes<A>(tile_rows * key_block) +
            Scratch::bytes<Operand>(narrow_p ? tile_rows * key_block : 0) + Scratch::bytes<A>(block * shape.head_dim) +
@@ -73,7 +84,8 @@ class ForwardBlock {
         scores_(problem, mine.b, mine.head),
         block_{scores_, queries_, keys_, nullptr},
         slope_(scores_),
-        rows_(query_block<A>(shape)) {
+        rows_(query_block<A>(shape)),
+        block_keys_(keys_at_once(shape)) {
     const int kv_head = mine.head / (shape.heads / shape.kv_heads);
     k_ = layout.key_panels(wire, mine.b, kv_head);
     v_ = layout.columns(wire, mine.b, kv_head);
@@ -89,8 +101,8 @@ class ForwardBlock {
       p_ = s_;
     }
     if constexpr (widened) {
-      wide_keys_ = scratch.array<A>(key_block * shape.head_dim);
-      wide_values_ = scratch.array<A>(key_block * columns_);
+      wide_keys_ = scratch.array<A>(block_keys_ * shape.head_dim);
+      wide_values_ = scratch.array<A>(block_keys_ * columns_);
     }
     l_ = scratch.array<Vec<A>>(rows_);
     m_ = scratch.array<A>(rows_ / tile_rows * group_lanes);
@@ -114,11 +126,11 @@ class ForwardBlock {
     };
     const auto fetch_nothing = [](int, int) RONDO_INLINE_LAMBDA {};
     Block next = block_at(0);
-    while (next.coverage == Coverage::none && next.key < keys_.count) next = block_at(next.key + key_block);
+    while (next.coverage == Coverage::none && next.key < keys_.count) next = block_at(next.key + block_keys());
     const Ahead last_ahead = first_keys(upcoming, next);
     while (next.key < keys_.count) {
       const Block block = next;
-      next = block_at(block.key + key_block);
+      next = block_at(block.key + block_keys());
       if (block.coverage == Coverage::none) continue;
       if (next.coverage == Coverage::none) {
         fold_keys(block, last_ahead, fetch_rows);
@@ -147,6 +159,8 @@ class ForwardBlock {
     alignas(64) A of[group_lanes];
   };
 
+  int block_keys() const { return widened ? block_keys_ : key_block; }
+
   /// Keys from `key` on, whole panels of them.
   struct Block {
     std::int64_t key;
@@ -155,7 +169,7 @@ class ForwardBlock {
   };
 
   Block block_at(std::int64_t key) const {
-    const std::int64_t count = std::min<std::int64_t>(key_block, layout_.padded_tokens() - key);
+    const std::int64_t count = std::min<std::int64_t>(block_keys(), layout_.padded_tokens() - key);
     const std::int64_t real = std::min<std::int64_t>(count, keys_.count - key);
     return {key, static_cast<int>(count), real > 0 ? block_.coverage(0, queries_.count, key, real) : Coverage::none};
   }
@@ -207,9 +221,9 @@ class ForwardBlock {
 
   /// Asks for a panel's share of a group of rows in a tensor [batch, sequence, heads, count].
   template <bool Written, class X>
-  [[gnu::always_inline]] static void fetch(const X& x, const QueryRows& rows, int row, int column, int count) {
+  [[gnu::always_inline]] void fetch(const X& x, const QueryRows& rows, int row, int column, int count) const {
     const int lines = lines_of<typename X::value_type>(count);
-    const int begin = lines * column / key_block, end = lines * (column + panel<A>) / key_block;
+    const int begin = lines * column / block_keys(), end = lines * (column + panel<A>) / block_keys();
     if (begin == end) return;
     for (int r = row; r < std::min(row + tile_rows, rows.count); ++r) {
       fetch_row<Written>(x, rows.b, rows.row + r, rows.head, begin, end);
@@ -219,8 +233,8 @@ class ForwardBlock {
   /// Asks for a panel's share of the keys ahead, which then lie in the second-level cache.
   [[gnu::always_inline]] void fetch_keys(const Ahead& ahead, int column) const {
     const std::int64_t elements = ahead.count * depth_;
-    const std::int64_t begin = elements * column / key_block;
-    prefetch(ahead.k + layout_.panel_at(ahead.token) + begin, elements * (column + panel<A>) / key_block - begin);
+    const std::int64_t begin = elements * column / block_keys();
+    prefetch(ahead.k + layout_.panel_at(ahead.token) + begin, elements * (column + panel<A>) / block_keys() - begin);
   }
   /// Likewise for values, in the tile that starts at d.
   [[gnu::always_inline]] void fetch_values(const Ahead& ahead, int d, int stride) const {
@@ -425,7 +439,7 @@ class ForwardBlock {
   /// The values from column `first` of the block on, in the tile that begins at d.
   const Operand* values_at(std::int64_t key, int first, int d, int stride) const {
     if constexpr (widened) {
-      return wide_values_ + key_block * d + first * stride;
+      return wide_values_ + block_keys_ * d + first * stride;
     } else {
       return v_ + layout_.column_tile(d) + (key + first) * stride;
     }
@@ -442,7 +456,7 @@ class ForwardBlock {
       copy(wide_keys_ + column * depth_, k_ + layout_.panel_at(key + column), panel<A> * depth_);
       for (int d = 0; d < columns_; d += panel<A>) {
         const int stride = layout_.column_stride(d);
-        copy(wide_values_ + key_block * d + column * stride, v_ + layout_.column_tile(d) + (key + column) * stride,
+        copy(wide_values_ + block_keys_ * d + column * stride, v_ + layout_.column_tile(d) + (key + column) * stride,
              panel<A> * stride);
       }
     }
@@ -462,7 +476,8 @@ class ForwardBlock {
   Scores scores_;
   ScoreBlock<A, Scores> block_;
   ScoreSlope<A, Scores> slope_;
-  int rows_;  ///< queries of a full block
+  int rows_;        ///< queries of a full block
+  int block_keys_;  ///< keys of one
   const T* k_;
   const T* v_;
   const std::uint8_t* flags_;

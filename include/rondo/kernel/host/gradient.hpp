@@ -16,39 +16,27 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <numeric>
 
 namespace rondo::host {
 inline namespace RONDO_HOST_NAMESPACE {
 
-/// Queries whose p and ds are held at a time.
-inline constexpr int gradient_queries = 96;
-/// Most keys of a block.
-inline constexpr int most_gradient_keys = 384;
+/// How much of the two sequences is worked on at a time.
+struct GradientSize {
+  int queries;  ///< whose p and ds are held at a time
+  int keys;     ///< of a block, which stays with its gradients
 
-/// Keys of a block: as many as let its scratch memory fit 1 MiB of second-level cache; p and ds, the gradients of keys and
-/// values, the keys once more where they are stored narrower, and the rows of queries and of grad_out take nearly all of
-/// that. Packed keys and values pass through.
-template <class T, class A>
-constexpr int gradient_keys(const Shape& shape) {
-  constexpr int step = 96;  // whole panels and whole groups of rows
-  static_assert(step % tile_rows == 0 && step % panel<A> == 0 && most_gradient_keys % step == 0);
-  const int columns = padded_dim<A>(std::max(shape.head_dim, shape.value_dim));
-  const int bytes_of_row = 2 * static_cast<int>(sizeof(A)) * columns;
-  const int bytes_of_key = bytes_of_row + 2 * static_cast<int>(sizeof(A)) * gradient_queries +
-                           (std::is_same_v<T, A> ? 0 : static_cast<int>(sizeof(A)) * columns);
-  constexpr int others = 24 << 10;
-  const int fitting = ((1 << 20) - others - gradient_queries * bytes_of_row) / bytes_of_key;
-  return std::clamp(fitting / step * step, step, most_gradient_keys);
-}
+  /// Elements from row to row of p and ds: an odd number of cache lines, so that a column's elements spread over all of
+  /// the cache's sets.
+  template <class A>
+  constexpr int stride() const {
+    constexpr int line = 64 / static_cast<int>(sizeof(A));
+    return round_up(keys, 2 * line) + line;
+  }
+};
 
-/// Elements from row to row of p and ds: an odd number of cache lines, so that a column's elements spread over all of the
-/// cache's sets.
-template <class T, class A>
-constexpr int gradient_stride(const Shape& shape) {
-  constexpr int line = 64 / static_cast<int>(sizeof(A));
-  static_assert(96 % (2 * line) == 0);
-  return gradient_keys<T, A>(shape) + line;
-}
+/// More gain nothing.
+inline constexpr GradientSize most_gradient{96, 384};
 
 /// What the backward pass reads.
 template <class T, class A, ProblemType P, class Space>
@@ -74,7 +62,7 @@ class GradientBlock {
   using Operand = std::conditional_t<depth_step<T> == 1, A, T>;
   static constexpr bool widened = !std::is_same_v<T, Operand>;
   static constexpr bool narrow = !std::is_same_v<A, Operand>;
-  static constexpr int groups = gradient_queries / tile_rows;
+  static constexpr int groups = most_gradient.queries / tile_rows;
   /// Elements of the depth that grad_out·v is summed over at a time: fewer cost time, which only plain scores would show.
   static constexpr int gradient_part = Scores::plain && !Scores::drops ? 64 : 16;
   /// Whether some of these products are made more precisely: those of pairs with more than `much` of their query's
@@ -82,18 +70,38 @@ class GradientBlock {
   static constexpr bool refined = std::is_same_v<T, A>;
   static constexpr A much{0.25};
 
-  static std::size_t scratch_bytes(const Shape& shape) {
-    const int keys = gradient_keys<T, A>(shape);
+  /// The first size whose scratch memory fits the cache. Keys are given up first, then queries, and fewer than 192 keys are
+  /// a last resort: 96 take 3 % longer, whatever the queries. p and ds, the gradients of keys and values, the keys once
+  /// more where they are stored narrower, and the rows of queries and of grad_out take nearly all of that. Packed keys and
+  /// values pass through.
+  static GradientSize size(const Shape& shape) {
+    constexpr int step = 96, fewest_queries = 24;  // whole panels and whole groups of rows
+    static_assert(step % tile_rows == 0 && step % panel<A> == 0 && fewest_queries % tile_rows == 0);
+    for (const int fewest_keys : {2 * step, step}) {
+      for (int queries = most_gradient.queries; queries >= fewest_queries; queries /= 2) {
+        for (int keys = most_gradient.keys; keys >= fewest_keys; keys -= step) {
+          if (scratch_bytes(shape, {queries, keys}) <= cache_bytes) return {queries, keys};
+        }
+      }
+    }
+    constexpr int least = std::lcm(tile_rows, panel<A>);
+    int keys = step;
+    while (keys > least && scratch_bytes(shape, {fewest_queries, keys}) > cache_bytes) keys -= least;
+    return {fewest_queries, keys};
+  }
+
+  static std::size_t scratch_bytes(const Shape& shape) { return scratch_bytes(shape, size(shape)); }
+
+  static std::size_t scratch_bytes(const Shape& shape, const GradientSize& size) {
+    const auto [queries, keys] = size;
     const auto of_width = [&](int width) {
       const int columns = padded_dim<A>(width), depth = depth_dim<T>(width);
-      return Scratch::bytes<A>(gradient_queries * columns) +
-             Scratch::bytes<Operand>(narrow ? gradient_queries * depth : 0) +
+      return Scratch::bytes<A>(queries * columns) + Scratch::bytes<Operand>(narrow ? queries * depth : 0) +
              Scratch::bytes<A>(widened ? panel<A> * depth : 0) + Scratch::bytes<A>(keys * columns);
     };
-    return of_width(shape.head_dim) + of_width(shape.value_dim) +
-           2 * Scratch::bytes<A>(gradient_queries * gradient_stride<T, A>(shape)) +
+    return of_width(shape.head_dim) + of_width(shape.value_dim) + 2 * Scratch::bytes<A>(queries * size.stride<A>()) +
            Scratch::bytes<A>(std::is_same_v<T, A> ? 0 : keys * padded_dim<A>(shape.head_dim)) +
-           3 * Scratch::bytes<A>(gradient_queries) + Scratch::bytes<IndexRange>(gradient_queries);
+           3 * Scratch::bytes<A>(queries) + Scratch::bytes<IndexRange>(queries);
   }
 
   GradientBlock(const Input& in, int b, int kv_head, std::int64_t first_key, const WireLayout<T, A>& layout,
@@ -102,9 +110,9 @@ class GradientBlock {
         b_(b),
         kv_head_(kv_head),
         first_key_(first_key),
-        block_keys_(gradient_keys<T, A>(in.shape)),
-        stride_(gradient_stride<T, A>(in.shape)),
-        count_(static_cast<int>(std::min<std::int64_t>(block_keys_, in.keys.count - first_key))),
+        size_(size(in.shape)),
+        stride_(size_.stride<A>()),
+        count_(static_cast<int>(std::min<std::int64_t>(size_.keys, in.keys.count - first_key))),
         columns_(padded_dim<A>(in.shape.head_dim)),
         value_columns_(padded_dim<A>(in.shape.value_dim)),
         depth_(depth_dim<T>(in.shape.head_dim)),
@@ -114,27 +122,27 @@ class GradientBlock {
         v_panels_(layout.value_panels(wire, b, kv_head)),
         stored_columns_(layout.columns(wire, b, kv_head)),
         flags_(layout.flags(wire, b, kv_head)),
-        q_(scratch.array<A>(gradient_queries * columns_)),
-        grad_out_(scratch.array<A>(gradient_queries * value_columns_)),
-        p_(scratch.array<A>(gradient_queries * stride_)),
-        ds_(scratch.array<A>(gradient_queries * stride_)),
-        grad_k_(scratch.array<A>(block_keys_ * columns_)),
-        grad_v_(scratch.array<A>(block_keys_ * value_columns_)),
-        lse2_(scratch.array<A>(gradient_queries)),
-        lse2_factor_(scratch.array<A>(gradient_queries)),
-        delta_(scratch.array<A>(gradient_queries)),
-        ranges_(scratch.array<IndexRange>(gradient_queries)) {
+        q_(scratch.array<A>(size_.queries * columns_)),
+        grad_out_(scratch.array<A>(size_.queries * value_columns_)),
+        p_(scratch.array<A>(size_.queries * stride_)),
+        ds_(scratch.array<A>(size_.queries * stride_)),
+        grad_k_(scratch.array<A>(size_.keys * columns_)),
+        grad_v_(scratch.array<A>(size_.keys * value_columns_)),
+        lse2_(scratch.array<A>(size_.queries)),
+        lse2_factor_(scratch.array<A>(size_.queries)),
+        delta_(scratch.array<A>(size_.queries)),
+        ranges_(scratch.array<IndexRange>(size_.queries)) {
     widen_columns(scratch);
     if constexpr (narrow) {
-      q_operand_ = scratch.array<Operand>(gradient_queries * depth_);
-      grad_out_operand_ = scratch.array<Operand>(gradient_queries * value_depth_);
+      q_operand_ = scratch.array<Operand>(size_.queries * depth_);
+      grad_out_operand_ = scratch.array<Operand>(size_.queries * value_depth_);
     }
     if constexpr (widened) {
       wide_keys_ = scratch.array<A>(panel<A> * depth_);
       wide_values_ = scratch.array<A>(panel<A> * value_depth_);
     }
-    std::fill_n(grad_k_, block_keys_ * columns_, A{0});
-    std::fill_n(grad_v_, block_keys_ * value_columns_, A{0});
+    std::fill_n(grad_k_, size_.keys * columns_, A{0});
+    std::fill_n(grad_v_, size_.keys * value_columns_, A{0});
   }
 
   /// Where the gradient of the score's parameters is summed up, [heads of the group, parameters_per_head], or null.
@@ -146,12 +154,12 @@ class GradientBlock {
            Coverage::none;
   }
 
-  /// Adds the part of queries [row, row + gradient_queries) of one head, to these keys' gradients and to grad_q.
+  /// Adds the part of queries [row, row + size.queries) of one head, to these keys' gradients and to grad_q.
   void fold(int head, std::int64_t row, const Tensor<A, 4, Space>& grad_q) {
-    const auto here = static_cast<int>(std::min<std::int64_t>(gradient_queries, in_.queries.count - row));
+    const auto here = static_cast<int>(std::min<std::int64_t>(size_.queries, in_.queries.count - row));
     const Run queries = in_.queries.part(row, here);
     const Scores scores(in_.problem, b_, head);
-    find_ranges(scores, queries, in_.keys, gradient_queries, ranges_);
+    find_ranges(scores, queries, in_.keys, size_.queries, ranges_);
     const ScoreBlock<A, Scores> block{scores, queries, in_.keys, ranges_};
     [[maybe_unused]] const TileUnit<Operand> unit;
     load(head, row, here);
@@ -194,14 +202,14 @@ class GradientBlock {
     if constexpr (std::is_same_v<T, A>) {
       k_columns_ = stored_columns_;
     } else {
-      A* const columns = scratch.array<A>(block_keys_ * columns_);
+      A* const columns = scratch.array<A>(size_.keys * columns_);
       k_columns_ = columns;
       const int count = round_up(count_, panel<A>);
       for (int d = 0; d < columns_; d += panel<A>) {
         const int stride = layout_.column_stride(d);
         const T* from = stored_columns_ + layout_.column_tile(d) + first_key_ * stride;
         for (int at = 0; at < count * stride; at += width<A>) {
-          rondo::host::store(columns + block_keys_ * d + at, rondo::host::load<A>(from + at));
+          rondo::host::store(columns + size_.keys * d + at, rondo::host::load<A>(from + at));
         }
       }
     }
@@ -211,12 +219,12 @@ class GradientBlock {
     if constexpr (std::is_same_v<T, A>) {
       return k_columns_ + layout_.column_tile(d) + first_key_ * layout_.column_stride(d);
     } else {
-      return k_columns_ + block_keys_ * d;
+      return k_columns_ + size_.keys * d;
     }
   }
 
   void load(int head, std::int64_t row, int here) {
-    for (int r = 0; r < gradient_queries; ++r) {
+    for (int r = 0; r < size_.queries; ++r) {
       const bool real = r < here;
       load_row<A>(q_ + r * columns_, columns_, real ? row_of(in_.q, b_, row + r, head) : Row<const T>{});
       load_row<A>(grad_out_ + r * value_columns_, value_columns_,
@@ -239,7 +247,7 @@ class GradientBlock {
       delta_[r] = in_.delta(b_, head, row + r);
     }
     rows_finite_ =
-        all_finite<A>(q_, gradient_queries * columns_) && all_finite<A>(grad_out_, gradient_queries * value_columns_);
+        all_finite<A>(q_, size_.queries * columns_) && all_finite<A>(grad_out_, size_.queries * value_columns_);
   }
 
   /// Asks for one of several shares of the rows that are needed soon: of grad_q to be added to, and of q and grad_out,
@@ -247,9 +255,9 @@ class GradientBlock {
   [[gnu::always_inline]] void fetch_rows(int head, std::int64_t row, int here, const Tensor<A, 4, Space>& grad_q,
                                          int turn, int turns) const {
     const int head_dim = in_.shape.head_dim, value_dim = in_.shape.value_dim;
-    for (int r = gradient_queries * turn / turns; r < gradient_queries * (turn + 1) / turns; ++r) {
+    for (int r = size_.queries * turn / turns; r < size_.queries * (turn + 1) / turns; ++r) {
       if (r < here) fetch_row<true>(grad_q, b_, row + r, head, 0, lines_of<A>(head_dim));
-      const std::int64_t before = row - gradient_queries + r;
+      const std::int64_t before = row - size_.queries + r;
       if (row == 0) continue;
       fetch_row<false>(in_.q, b_, before, head, 0, lines_of<T>(head_dim));
       fetch_row<false>(in_.grad_out, b_, before, head, 0, lines_of<T>(value_dim));
@@ -554,10 +562,10 @@ class GradientBlock {
   int b_;
   int kv_head_;
   std::int64_t first_key_;
-  int block_keys_;  ///< keys of a full block
-  int stride_;      ///< elements from row to row of p and ds
-  int count_;       ///< keys of this block
-  int columns_;     ///< head_dim and value_dim in whole vectors
+  GradientSize size_;
+  int stride_;   ///< elements from row to row of p and ds
+  int count_;    ///< keys of this block
+  int columns_;  ///< head_dim and value_dim in whole vectors
   int value_columns_;
   int depth_;  ///< both as products over them take them
   int value_depth_;
@@ -584,7 +592,7 @@ class GradientBlock {
   double* parameter_sums_ = nullptr;
   double* head_sums_ = nullptr;  ///< of the head that is folded
   bool rows_finite_ = true;
-  std::array<std::array<Coverage, most_gradient_keys / panel<A>>, groups> coverage_{};
+  std::array<std::array<Coverage, most_gradient.keys / panel<A>>, groups> coverage_{};
 };
 
 }  // namespace RONDO_HOST_NAMESPACE

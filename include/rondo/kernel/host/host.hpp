@@ -162,9 +162,9 @@ class host_kernel {
     const GradientInput<T, A, P, memory_space> input{
         problem, shape, q, grad_out, lse, delta, queries, keys, base2_of<A>(problem)};
     const WireLayout<T, A> layout(shape, Pass::backward, keys.count);
-    const int block_keys = gradient_keys<T, A>(shape);
-    const std::int64_t key_blocks = (keys.count + block_keys - 1) / block_keys;
-    const std::int64_t query_blocks = (queries.count + gradient_queries - 1) / gradient_queries;
+    const GradientSize size = Block::size(shape);
+    const std::int64_t key_blocks = (keys.count + size.keys - 1) / size.keys;
+    const std::int64_t query_blocks = (queries.count + size.queries - 1) / size.queries;
     const std::int64_t kv_heads = std::int64_t{shape.batch} * shape.kv_heads;
     const int group = shape.heads / shape.kv_heads;
     ItemSums<P> item_sums(problem, parameter_sums, key_blocks * kv_heads, group);
@@ -175,14 +175,14 @@ class host_kernel {
                 const std::int64_t key_block = item / kv_heads;
                 const int kv_head = static_cast<int>(item % kv_heads % shape.kv_heads);
                 const int b = static_cast<int>(item % kv_heads / shape.kv_heads);
-                Block block(input, b, kv_head, key_block * block_keys, layout, wire.data(), scratch);
+                Block block(input, b, kv_head, key_block * size.keys, layout, wire.data(), scratch);
                 block.add_parameters_to(item_sums.of(item));
                 for (int member = 0; member < group; ++member) {
                   // From the last queries on: under a causal mask these see every block of keys, so that the blocks
                   // follow each other closely.
                   for (std::int64_t at = query_blocks - 1; at >= 0; --at) {
-                    const std::int64_t row = at * gradient_queries;
-                    const std::int64_t rows = std::min<std::int64_t>(gradient_queries, queries.count - row);
+                    const std::int64_t row = at * size.queries;
+                    const std::int64_t rows = std::min<std::int64_t>(size.queries, queries.count - row);
                     const std::int64_t turn = (item % kv_heads * group + member) * query_blocks + at;
                     order.wait(turn, key_block);
                     const int head = kv_head * group + member;

@@ -44,15 +44,20 @@
 #endif
 #endif
 
-// Parts of a program built for different widths have kernels of different names, so they can be linked together.
-#define RONDO_HOST_CONCATENATE_(a, b) a##b
-#define RONDO_HOST_CONCATENATE(a, b) RONDO_HOST_CONCATENATE_(a, b)
+// Second-level cache of a core in KiB, which blocks are sized for.
+#ifndef RONDO_HOST_CACHE_KIB
+#define RONDO_HOST_CACHE_KIB 1024
+#endif
+
+// Parts of a program built for different processors have kernels of different names, so they can be linked together.
+#define RONDO_HOST_NAME_(unit, bytes, cache) unit##_bytes_##bytes##_cache_##cache
+#define RONDO_HOST_NAME(unit, bytes, cache) RONDO_HOST_NAME_(unit, bytes, cache)
 #if RONDO_HOST_AMX
-#define RONDO_HOST_NAMESPACE RONDO_HOST_CONCATENATE(amx_bytes_, RONDO_HOST_VECTOR_BYTES)
+#define RONDO_HOST_NAMESPACE RONDO_HOST_NAME(amx, RONDO_HOST_VECTOR_BYTES, RONDO_HOST_CACHE_KIB)
 #elif RONDO_HOST_PAIRS
-#define RONDO_HOST_NAMESPACE RONDO_HOST_CONCATENATE(pairs_bytes_, RONDO_HOST_VECTOR_BYTES)
+#define RONDO_HOST_NAMESPACE RONDO_HOST_NAME(pairs, RONDO_HOST_VECTOR_BYTES, RONDO_HOST_CACHE_KIB)
 #else
-#define RONDO_HOST_NAMESPACE RONDO_HOST_CONCATENATE(bytes_, RONDO_HOST_VECTOR_BYTES)
+#define RONDO_HOST_NAMESPACE RONDO_HOST_NAME(plain, RONDO_HOST_VECTOR_BYTES, RONDO_HOST_CACHE_KIB)
 #endif
 
 // For lambdas whose captures must stay in registers.
@@ -62,6 +67,10 @@ namespace rondo::host {
 inline namespace RONDO_HOST_NAMESPACE {
 
 inline constexpr int vector_bytes = RONDO_HOST_VECTOR_BYTES;
+
+/// What a thread's scratch memory has to fit: the second-level cache, of which more than 1 MiB would gain nothing.
+inline constexpr int cache_bytes = (RONDO_HOST_CACHE_KIB < 1024 ? RONDO_HOST_CACHE_KIB : 1024) << 10;
+static_assert(RONDO_HOST_CACHE_KIB >= 256, "RONDO_HOST_CACHE_KIB is at least 256: blocks do not get smaller than that");
 
 /// Bytes of a vector of A: never less than one element. With vectors of 4 bytes everything is one element at a time.
 template <class A>
