@@ -57,7 +57,7 @@ template <class Comm, class Kernel>
 struct Rank {
   Rank(Comm& comm, const Settings& given, int dim)
       : attention(comm, rondo::Shape{.heads = given.heads, .head_dim = dim}, rondo::striped{given.tokens}, Kernel{},
-                  rondo::Options{.chunk = given.chunk}),
+                  rondo::Options{.chunk = given.chunk, .waits = false}),
         tokens(attention.tokens()),
         q(filled(tokens, given.heads, dim, 1)),
         k(filled(tokens, given.heads, dim, 2)),
@@ -84,15 +84,18 @@ struct Rank {
   Kokkos::View<float***, Kokkos::LayoutRight, Exec> lse;
 };
 
-/// Seconds of one call, from the moment when all ranks are ready until all have finished, over at least `seconds`.
-template <class Comm, class Call>
-double timed(Comm& comm, double seconds, const Call& call) {
+/// Seconds of one call, from the moment when all ranks are ready until all have finished, over at least `seconds`. The calls
+/// queue up, as PyTorch's do.
+template <class Comm, class Call, class Wait>
+double timed(Comm& comm, double seconds, const Call& call, const Wait& wait) {
   using Clock = std::chrono::steady_clock;
   call();
   for (std::int64_t calls = 1;; calls *= 2) {
+    wait();
     comm.barrier();
     const auto begin = Clock::now();
     for (std::int64_t i = 0; i < calls; ++i) call();
+    wait();
     comm.barrier();
     const double took = std::chrono::duration<double>(Clock::now() - begin).count();
     if (comm.agree(took >= seconds)) return took / static_cast<double>(calls);
@@ -114,8 +117,15 @@ void measure(const char* part, const char* kernel, const char* mask, const P& pr
   Group(ranks).run([&](typename Group::communicator& group) {
     bench::silent comm(group.split(0, group.rank()));
     Rank<bench::silent<typename Group::communicator>, Kernel> rank(comm, given, dim);
-    const auto forward_time = [&] { return timed(comm, given.seconds, [&] { rank.forward(problem); }); };
-    const auto backward_time = [&] { return timed(comm, given.seconds, [&] { rank.backward(problem); }); };
+    const auto wait = [&] { rank.attention.wait(); };
+    const auto forward_time = [&] {
+      return timed(
+          comm, given.seconds, [&] { rank.forward(problem); }, wait);
+    };
+    const auto backward_time = [&] {
+      return timed(
+          comm, given.seconds, [&] { rank.backward(problem); }, wait);
+    };
     const double forward = forward_time(), backward = backward_time();
     comm.set_moving(ranks == 1);
     const double exposed_forward = ranks == 1 ? 0 : 1 - forward_time() / forward;

@@ -35,6 +35,9 @@ struct Options {
   int polls = 16;
   Recorder* recorder = nullptr;  ///< notes what this rank does when
   std::size_t budget = 0;        ///< refuse to allocate a workspace of more bytes; 0: no limit
+  /// false: where the communicator is stream-ordered, calls return when their work is queued on the instance, and so may be
+  /// queued behind each other without a pause. What goes wrong on a device is then thrown later, at the latest by wait().
+  bool waits = true;
 };
 
 /// Whether a call would be refused, and why.
@@ -55,7 +58,7 @@ struct Support {
 ///
 /// Every call throws, besides what it says itself: agreement_error when ranks differ in shape, type, sharding, chunk or
 /// problem; peer_failed when another rank failed or refused its arguments; timeout_error when one does not answer.
-/// After an exception the outputs are unspecified. Calls return when the outputs are complete.
+/// After an exception the outputs are unspecified. Calls return when the outputs are complete (but see Options::waits).
 template <Communicator Comm, AttentionSharding ShardingT,
           BlockKernel Kernel = default_kernel<float, typename Comm::execution_space>>
 class RingAttention {
@@ -174,6 +177,10 @@ class RingAttention {
     backward(engine_.comm().execution_instance(), q, k, v, out, lse, grad_out, grad_q, grad_k, grad_v, problem);
   }
 
+  /// Returns when the calls made on an instance are done, of which there is something left where Options::waits is false.
+  void wait(const execution_space& exec) { engine_.wait(exec, "rondo::wait"); }
+  void wait() { wait(engine_.comm().execution_instance()); }
+
  private:
   using Engine = detail::Engine<Comm, Kernel>;
 
@@ -222,7 +229,7 @@ class RingAttention {
     };
     detail::agree(comm, check_agreement, fields, refusal);
     return Engine(comm, kernel, checked, std::move(queries), std::move(keys), options.chunk, options.polls,
-                  options.recorder, options.backward);
+                  options.recorder, options.backward, options.waits);
   }
 
   template <ProblemType P, class Check>

@@ -47,7 +47,7 @@ class Engine {
 
   Engine(Comm& comm, const Kernel& kernel, const Shape& shape, std::shared_ptr<const ShardTable> queries,
          std::shared_ptr<const ShardTable> keys, std::int64_t chunk, int polls = 16, Recorder* recorder = nullptr,
-         bool with_backward = true)
+         bool with_backward = true, bool waits = true)
       : comm_(&comm),
         kernel_(kernel),
         shape_(shape),
@@ -57,7 +57,8 @@ class Engine {
         ring_(comm.rank(), comm.size(), keys_->most_pieces(chunk_)),
         memory_(kernel, shape, tokens(), *keys_, chunk_, with_backward),
         part_rows_(std::max<std::int64_t>(1, (tokens() + rows_step * polls - 1) / (rows_step * polls)) * rows_step),
-        recorder_(recorder) {}
+        recorder_(recorder),
+        waits_(waits || !Comm::stream_ordered) {}
 
   Comm& comm() const { return *comm_; }
   const Shape& shape() const { return shape_; }
@@ -88,10 +89,12 @@ class Engine {
     const bool skips = update_schedule(problem);
     const std::int64_t steps = skips ? skipping_.forward_steps() : ring_.forward_steps();
     if (skips || steps == 0) make_empty(exec, state);  // not every row is computed with in the first step
+    bool finished = false;
     for (std::int64_t index = 0; index < steps; ++index) {
       const schedule::Step step = skips ? skipping_.forward(index) : ring_.forward(index);
       const Piece piece = piece_of(step.owner, step.piece);
-      pack_own(exec, Pass::forward, index, step, piece, source);
+      const bool unpacked = can_stay_unpacked(exec, piece, source);
+      if (!unpacked) pack_own(exec, Pass::forward, index, step, piece, source);
       Messages messages;
       add_blocks(messages, Pass::forward, index, step, piece);
       StepMarks marks(recorder_, "forward", step.hop);
@@ -99,24 +102,42 @@ class Engine {
       const std::size_t parts = piece.parts().size();
       for_own_parts(step, messages, transfer, marks, [&](const Run& queries, std::int64_t row) {
         for (std::size_t number = 0; number < parts; ++number) {
-          const Run& keys = piece.parts()[number].tokens;
+          const Part& part = piece.parts()[number];
           const Phase phase{index == 0 && number == 0 && !skips, index + 1 == steps && number + 1 == parts};
+          const bool finishes = FinishesRows<Kernel> && phase.last && !skips;
           const auto fold = [&](const Run& seeing, std::int64_t first) {
-            kernel_.fold(exec, problem, shape_, token_rows(q, first, seeing.count), seeing,
-                         memory_.wire(Pass::forward, index, piece, number), keys, state.rows(first, seeing.count),
-                         phase);
+            const auto rows = token_rows(q, first, seeing.count);
+            const auto state_of = state.rows(first, seeing.count);
+            const auto wire = memory_.wire(Pass::forward, index, piece, number);
+            if constexpr (FinishesRows<Kernel>) {
+              const auto out_of = token_rows(out, first, seeing.count);
+              const auto lse_of = token_columns(lse, first, seeing.count);
+              if constexpr (FoldsUnpacked<Kernel>) {
+                if (unpacked) {
+                  const KeyValues<T, Space> own = source.part(exec, part);
+                  return kernel_.fold_unpacked(exec, problem, shape_, rows, seeing, own.k, own.v, part.tokens, state_of,
+                                               Phase{phase.first, finishes}, out_of, lse_of);
+                }
+              }
+              if (finishes) {
+                return kernel_.fold_last(exec, problem, shape_, rows, seeing, wire, part.tokens, state_of, phase,
+                                         out_of, lse_of);
+              }
+            }
+            kernel_.fold(exec, problem, shape_, rows, seeing, wire, part.tokens, state_of, phase);
           };
-          if (phase.first) {
-            fold(queries, row);  // which readies the state of all
+          if (phase.first || finishes) {
+            fold(queries, row);  // which readies the state of all, or makes outputs of it
           } else {
-            for_seen_rows(problem.mask, shape_.batch, shape_.heads, queries, row, keys, fold);
+            for_seen_rows(problem.mask, shape_.batch, shape_.heads, queries, row, part.tokens, fold);
           }
+          finished = finishes;
         }
       });
       finish(exec, transfer, marks);
     }
-    kernel_.finish(exec, problem, state, out, lse);
-    fence(*comm_, exec, "rondo::forward");
+    if (!finished) kernel_.finish(exec, problem, state, out, lse);
+    if (waits_) wait(exec, "rondo::forward");
   }
 
   template <ProblemType P>
@@ -199,8 +220,11 @@ class Engine {
     if constexpr (Memory::narrow) round_to(exec, query_sums, grad_q);
     parameters_.finish_score(exec, *comm_, problem, shape_);
     parameters_.sinks(exec, *comm_, problem, shape_, lse, delta);
-    fence(*comm_, exec, "rondo::backward");
+    if (waits_) wait(exec, "rondo::backward");
   }
+
+  /// Returns when the work queued on an instance is done.
+  void wait(const Exec& exec, const char* name) { fence(*comm_, exec, name); }
 
  private:
   /// Parts of the queries are multiples of what kernels take at a time.
@@ -230,6 +254,19 @@ class Engine {
   }
 
   Piece piece_of(int owner, std::int64_t index) const { return keys_->piece(owner, index, chunk_); }
+
+  /// Whether the kernel can take a piece from where it lies: one that goes nowhere.
+  template <class Source>
+  bool can_stay_unpacked([[maybe_unused]] const Exec& exec, [[maybe_unused]] const Piece& piece,
+                         [[maybe_unused]] Source& source) const {
+    if constexpr (FoldsUnpacked<Kernel> && std::is_same_v<Source, tensor_source<T, Space>>) {
+      return comm_->size() == 1 && std::ranges::all_of(piece.parts(), [&](const Part& part) {
+               const KeyValues<T, Space> own = source.part(exec, part);
+               return kernel_.folds_unpacked(exec, shape_, own.k, own.v);
+             });
+    }
+    return false;
+  }
 
   template <class Source>
   void pack_own(const Exec& exec, Pass pass, std::int64_t index, const schedule::Step& step, const Piece& piece,
@@ -337,6 +374,7 @@ class Engine {
   ParameterSums<Exec> parameters_;
   std::int64_t part_rows_;
   Recorder* recorder_;
+  bool waits_;
   Statistics statistics_;
 };
 

@@ -12,6 +12,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -92,6 +93,55 @@ TEST_CASE("over streams a ring is as exact as promised, with the same bits as wh
       }
     }
   }
+}
+
+/// The first rank's tensors after two calls of each pass, and whether all ranks' first calls returned before their streams
+/// came to them.
+struct Queueing {
+  std::vector<std::vector<float>> tensors;
+  bool returned_early = true;
+};
+
+Queueing called_twice(bool waits) {
+  const Inputs<float> in = random_inputs<float>(sequence);
+  Queueing result;
+  std::atomic<int> late = 0;
+  comm_test::QueuedGroup<Slow>(3, {.deadline = Deadline{60}}).run([&](auto& comm) {
+    const Kernel kernel(in_process::make_instance<Host>(1), comm.rank());
+    RingAttention attention{comm, shape_of(sequence), striped{sequence.tokens}, kernel,
+                            Options{.chunk = 10, .check_agreement = false, .waits = waits}};
+    const Shard<Kernel> mine(sequence, attention.tokens());
+    take_tokens(in.q, mine.q, attention.shards(), comm.rank());
+    take_tokens(in.k, mine.k, attention.shards(), comm.rank());
+    take_tokens(in.v, mine.v, attention.shards(), comm.rank());
+    take_tokens(in.grad_out, mine.grad_out, attention.shards(), comm.rank());
+    std::atomic<bool> came_to_it = false;
+    comm.execution_instance().stream()->push([&] {
+      std::this_thread::sleep_for(300ms);
+      came_to_it = true;
+    });
+    attention.forward(mine.q, mine.k, mine.v, mine.out, mine.lse, causal_problem);
+    if (came_to_it) ++late;
+    for (int call = 0; call < 2; ++call) {
+      if (call > 0) attention.forward(mine.q, mine.k, mine.v, mine.out, mine.lse, causal_problem);
+      attention.backward(mine.q, mine.k, mine.v, mine.out, mine.lse, mine.grad_out, mine.grad_q, mine.grad_k,
+                         mine.grad_v, causal_problem);
+    }
+    attention.wait();
+    if (comm.rank() != 0) return;
+    for (const auto& x : {mine.out, mine.grad_q, mine.grad_k, mine.grad_v}) {
+      result.tensors.emplace_back(x.data(), x.data() + x.span());
+    }
+  });
+  result.returned_early = late == 0;
+  return result;
+}
+
+TEST_CASE("over streams calls that do not wait return before their work is done, which has the same bits") {
+  const Queueing waiting = called_twice(true), queueing = called_twice(false);
+  CHECK_FALSE(waiting.returned_early);
+  CHECK(queueing.returned_early);
+  CHECK(waiting.tensors == queueing.tensors);
 }
 
 TEST_CASE("over streams the check can fail: without events on either side the promise is broken") {

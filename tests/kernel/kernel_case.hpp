@@ -29,8 +29,10 @@ struct Cut {
   std::int64_t queries = 1 << 20;  ///< most queries of one call
   std::int64_t keys = 1 << 20;     ///< most keys of a piece
   int threads = 1;                 ///< of the execution-space instance
-  bool says_first = true;  ///< the first fold is told so and finds NaN in the state; else it finds an empty state
-  bool in_place = false;   ///< acc is out and m is lse, where the types allow it
+  /// The first fold is told so and finds NaN in the state, and the last one finishes the rows if the kernel can; else the
+  /// first one finds an empty state.
+  bool says_first = true;
+  bool in_place = false;  ///< acc is out and m is lse, where the types allow it
   Order order = Order::rows;
   std::int64_t room = 3;  ///< between the rows of tensors; with 8 they are aligned to 16 bytes
 };
@@ -42,6 +44,9 @@ inline std::string text(const Cut& cut) {
          (cut.in_place ? ", in place" : "") + (cut.order == Order::columns ? ", columns" : "") +
          (cut.room % 8 == 0 ? ", aligned" : "");
 }
+
+/// How many folds took keys and values as they were: a test that wants that looks whether it has come to it.
+inline int folded_unpacked = 0;
 
 /// Part of a run, and the row at which it begins where all runs stand one after the other.
 struct Block {
@@ -83,8 +88,8 @@ class KernelCase {
         query_blocks_(blocks_of(extents_.tokens, cut.query_stride, cut.queries)),
         key_blocks_(blocks_of(extents_.tokens, cut.key_stride, cut.keys)),
         q_(rows(extents_.heads, shape_.head_dim), cut.order, T(nan), cut.room),
-        k_(rows(extents_.kv_heads, shape_.head_dim), cut.order, T(nan)),
-        v_(rows(extents_.kv_heads, shape_.value_dim), cut.order, T(nan)),
+        k_(rows(extents_.kv_heads, shape_.head_dim), cut.order, T(nan), cut.room),
+        v_(rows(extents_.kv_heads, shape_.value_dim), cut.order, T(nan), cut.room),
         grad_out_(rows(extents_.heads, shape_.value_dim), cut.order, T(nan), cut.room),
         out_(rows(extents_.heads, shape_.value_dim), cut.order, T(nan)),
         acc_(rows(extents_.heads, shape_.value_dim), cut.order, cut.says_first ? nan : A{0}),
@@ -174,9 +179,7 @@ class KernelCase {
     const Wire wire(Kokkos::view_alloc(Kokkos::WithoutInitializing, "wire"),
                     kernel_.wire_bytes(pass, shape_, block.tokens.count));
     fill(wire, std::byte{0xff});
-    kernel_.pack(exec_, pass, shape_,
-                 detail::token_rows(Tensor<const T, 4, Space>(k_.tensor()), block.row, block.tokens.count),
-                 detail::token_rows(Tensor<const T, 4, Space>(v_.tensor()), block.row, block.tokens.count), wire);
+    kernel_.pack(exec_, pass, shape_, rows_of(k_, block), rows_of(v_, block), wire);
     return wire;
   }
 
@@ -190,16 +193,52 @@ class KernelCase {
   void forward() {
     const Tensor<const T, 4, Space> q = q_.tensor();
     for (std::size_t piece = 0; piece < key_blocks_.size(); ++piece) {
-      const Wire wire = packed(Pass::forward, key_blocks_[piece]);
+      const Block& keys = key_blocks_[piece];
       const Phase phase{cut_.says_first && piece == 0, cut_.says_first && piece + 1 == key_blocks_.size()};
+      Wire wire;
+      if (!stays_unpacked(keys)) wire = packed(Pass::forward, keys);
       for (const Block& queries : query_blocks_) {
-        kernel_.fold(exec_, problem_, shape_, detail::token_rows(q, queries.row, queries.tokens.count), queries.tokens,
-                     wire, key_blocks_[piece].tokens, state().rows(queries.row, queries.tokens.count), phase);
+        fold(detail::token_rows(q, queries.row, queries.tokens.count), queries, wire, keys, phase);
       }
       exec_.fence();
     }
-    kernel_.finish(exec_, problem_, state(), out_.tensor(), lse_.tensor());
+    if (!FinishesRows<Kernel> || !cut_.says_first) {
+      kernel_.finish(exec_, problem_, state(), out_.tensor(), lse_.tensor());
+    }
     exec_.fence();
+  }
+
+  /// Aligned rows are folded from where they lie if the kernel can.
+  bool stays_unpacked([[maybe_unused]] const Block& keys) const {
+    if constexpr (FoldsUnpacked<Kernel>) {
+      return cut_.room % 8 == 0 && kernel_.folds_unpacked(exec_, shape_, rows_of(k_, keys), rows_of(v_, keys));
+    } else {
+      return false;
+    }
+  }
+  static Tensor<const T, 4, Space> rows_of(const Held<T, 4, Space>& held, const Block& block) {
+    return detail::token_rows(Tensor<const T, 4, Space>(held.tensor()), block.row, block.tokens.count);
+  }
+
+  void fold(const Tensor<const T, 4, Space>& q, const Block& queries, const Wire& wire, const Block& keys,
+            Phase phase) {
+    const auto state_of = state().rows(queries.row, queries.tokens.count);
+    if constexpr (FinishesRows<Kernel>) {
+      const auto out = detail::token_rows(out_.tensor(), queries.row, queries.tokens.count);
+      const auto lse = detail::token_columns(lse_.tensor(), queries.row, queries.tokens.count);
+      if constexpr (FoldsUnpacked<Kernel>) {
+        if (stays_unpacked(keys)) {
+          ++folded_unpacked;
+          return kernel_.fold_unpacked(exec_, problem_, shape_, q, queries.tokens, rows_of(k_, keys), rows_of(v_, keys),
+                                       keys.tokens, state_of, phase, out, lse);
+        }
+      }
+      if (phase.last) {
+        return kernel_.fold_last(exec_, problem_, shape_, q, queries.tokens, wire, keys.tokens, state_of, phase, out,
+                                 lse);
+      }
+    }
+    kernel_.fold(exec_, problem_, shape_, q, queries.tokens, wire, keys.tokens, state_of, phase);
   }
 
   void backward() {

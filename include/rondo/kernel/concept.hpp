@@ -81,6 +81,9 @@ struct KernelArguments {
 ///  - delta(exec, out, grad_out, delta): rowsum(grad_out ∘ out)
 ///  - fold_gradient(exec, problem, shape, q, grad_out, lse, delta, queries, wire, keys, grad_q, grad_k, grad_v): adds to
 ///    the three gradients; grad_k and grad_v are [batch, tokens of the piece, kv_heads, head_dim] in accumulate type
+///  - fold_last(fold's arguments, out, lse), if it has it: fold and finish of rows that see no further piece
+///  - folds_unpacked(exec, shape, k, v) and fold_unpacked, if it has them: whether keys and values that need not travel can
+///    stand in for a packed piece, and fold, or with phase.last fold_last, with them in the place of `wire`
 ///  - set_progress(callback), if it has it: fold and fold_gradient call that between tiles; once it has said false, they
 ///    may leave the rest out
 template <class K>
@@ -102,5 +105,20 @@ concept BlockKernel =
 /// Whether a kernel lets messages move between its tiles.
 template <class K>
 concept ReportsProgress = requires(K& kernel, ProgressCallback progress) { kernel.set_progress(progress); };
+
+/// Whether a kernel finishes rows with the last fold.
+template <class K>
+concept FinishesRows = requires(const K& kernel, const detail::KernelArguments<K>& a, Phase phase) {
+  kernel.fold_last(a.exec, a.problem, a.shape, a.tensor, a.run, a.wire, a.run, a.state, phase, a.out, a.rows);
+};
+
+/// Whether a kernel can do without packing where nothing travels.
+template <class K>
+concept FoldsUnpacked =
+    FinishesRows<K> && requires(const K& kernel, const detail::KernelArguments<K>& a, Phase phase) {
+      { kernel.folds_unpacked(a.exec, a.shape, a.tensor, a.tensor) } -> std::same_as<bool>;
+      kernel.fold_unpacked(a.exec, a.problem, a.shape, a.tensor, a.run, a.tensor, a.tensor, a.run, a.state, phase, a.out,
+                           a.rows);
+    };
 
 }  // namespace rondo

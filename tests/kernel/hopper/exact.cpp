@@ -39,6 +39,15 @@ TEST_CASE("on simulated warp groups tiles pass by in many rounds, whole ones and
   check_simulated<float16>(longer_128, Problem{full{}}, "full", {aligned});
 }
 
+TEST_CASE("on simulated warp groups aligned keys and values are folded from where they lie") {
+  const Extents extents{.batch = 2, .heads = 4, .kv_heads = 2, .head_dim = 64, .tokens = 131};
+  for (const Cut& cut : {aligned, aligned_in_blocks, cuts()[1]}) {
+    folded_unpacked = 0;
+    check_simulated<bfloat16>(extents, Problem{causal{}}, "causal", {cut});
+    CHECK((folded_unpacked > 0) == (cut.room % 8 == 0));
+  }
+}
+
 TEST_CASE("other shapes are left to the other kernel, whose wire is the same") {
   simulated_multiplications = 0;
   for (const auto& [head_dim, value_dim] : {std::pair{20, 20}, {64, 36}, {192, 192}}) {

@@ -200,6 +200,14 @@ class SimulatedGroup {
   void each(const F& f) const {
     for (int lane = 0; lane < hopper::group_lanes; ++lane) f(lane);
   }
+  template <class Wanted, class F>
+  void each_if_any(const Wanted& wanted, const F& f) const {
+    for (int first = 0; first < hopper::group_lanes; first += mma::warp_lanes) {
+      bool any = false;
+      for (int lane = first; lane < first + mma::warp_lanes; ++lane) any |= wanted(lane);
+      for (int lane = first; any && lane < first + mma::warp_lanes; ++lane) f(lane);
+    }
+  }
   template <class F>
   void warps(const F& f) const {
     for (int warp = 0; warp < hopper::group_warps; ++warp) f(SimulatedWarp{number * hopper::group_warps + warp});

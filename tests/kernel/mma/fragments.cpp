@@ -43,9 +43,9 @@ mma::Pairs<SimulatedWarp> loaded(const NumberedTile& tile, int column, const Row
 TEST_CASE("ldmatrix, given the rows that the kernel names, makes fragments of a tile as mma takes them") {
   const NumberedTile tile;
   for (const int column : {0, 16, 48}) {
-    const auto a = loaded<false>(tile, column, mma::row_for_a);
-    const auto b_transposed = loaded<false>(tile, column, mma::row_for_b_transposed);
-    const auto b = loaded<true>(tile, column, mma::row_for_b);
+    const auto a = loaded<false>(tile, column, mma::named_row);
+    const auto b_transposed = loaded<false>(tile, column, mma::named_row_of_transposed);
+    const auto b = loaded<true>(tile, column, mma::named_row);
     for (int lane = 0; lane < mma::warp_lanes; ++lane) {
       INFO("columns from " << column << ", lane " << lane);
       for (int i = 0; i < 8; ++i) {

@@ -37,6 +37,12 @@ struct SimulatedWarp {
   void each(const F& f) const {
     for (int lane = 0; lane < mma::warp_lanes; ++lane) f(lane);
   }
+  template <class Wanted, class F>
+  void each_if_any(const Wanted& wanted, const F& f) const {
+    bool any = false;
+    each([&](int lane) { any |= wanted(lane); });
+    if (any) each(f);
+  }
   template <class F>
   void each_anew(const F& f) const {
     each(f);
@@ -113,6 +119,7 @@ template <class Member, int Warps>
 class SimulatedTeam {
  public:
   using Warp = SimulatedWarp;
+  static constexpr int threads = Warps * mma::warp_lanes;
 
   template <class S>
   struct PerWarp {
@@ -132,16 +139,25 @@ class SimulatedTeam {
       throw std::runtime_error("shared memory is written before a barrier: other warps may be reading");
     for (int i = 0; i < count; ++i) f(i);
   }
+  template <class F>
+  void each_thread(const F& f) const {
+    share(threads, [&](int thread) { f(static_cast<unsigned>(thread)); });
+  }
   void barrier() {
-    for (const Copy& copy : waited_for_) std::memcpy(copy.to, copy.from, 16);
+    for (const Copy& copy : waited_for_) {
+      if (copy.from != nullptr) {
+        std::memcpy(copy.to, copy.from, 16);
+      } else {
+        std::memset(copy.to, 0, 16);
+      }
+    }
     waited_for_.clear();
     simulated_reads = false;
   }
-  void clear_group(void* to) { std::memset(to, 0, 16); }
 
-  void start_copy(void* to, const void* from) {
+  void start_copy(void* to, const void* from, bool is_there) {
     std::memset(to, 0xff, 16);
-    open_.push_back({to, from});
+    open_.push_back({to, is_there ? from : nullptr});
   }
   void end_group() {
     groups_.push_back(open_);
@@ -158,7 +174,7 @@ class SimulatedTeam {
  private:
   struct Copy {
     void* to;
-    const void* from;
+    const void* from;  ///< null: zeros
   };
   std::vector<Copy> open_, waited_for_;
   std::deque<std::vector<Copy>> groups_;

@@ -24,6 +24,18 @@ TEST_CASE("on simulated lanes every head_dim and every cut of the sequence is as
   check_simulated<bfloat16>(large, Problem{causal{}}, "causal", {cuts()[0], cuts()[1], cuts()[3]});
 }
 
+TEST_CASE("on simulated lanes aligned keys and values are folded from where they lie, if the kernel can") {
+  for (const int head_dim : {40, 128}) {
+    const Extents extents{.batch = 2, .heads = 4, .kv_heads = 2, .head_dim = head_dim, .tokens = 131};
+    for (const Cut& cut :
+         {Cut{.room = 8}, Cut{.query_stride = 3, .key_stride = 2, .queries = 37, .keys = 29, .room = 8}}) {
+      folded_unpacked = 0;
+      check_simulated<bfloat16>(extents, Problem{causal{}}, "causal", {cut});
+      CHECK((folded_unpacked > 0) == FoldsUnpacked<TestedKernel<bfloat16>>);
+    }
+  }
+}
+
 TEST_CASE("values of another head_dim are left to the portable kernel, whose wire is the same") {
   const Extents extents{.batch = 1, .heads = 4, .kv_heads = 2, .head_dim = 20, .tokens = 131, .value_dim = 36};
   simulated_multiplications = 0;

@@ -93,6 +93,13 @@ struct DeviceGroup {
   KOKKOS_FUNCTION void each(const F& f) const {
     f(lane);
   }
+  /// Calls f(lane) for each lane of the warps in which `wanted` is true of any; where it is not, f changes nothing.
+  template <class Wanted, class F>
+  KOKKOS_FUNCTION void each_if_any([[maybe_unused]] const Wanted& wanted, [[maybe_unused]] const F& f) const {
+#if defined(__CUDA_ARCH__)
+    if (__any_sync(0xffffffffu, wanted(lane)) != 0) f(lane);
+#endif
+  }
   /// Calls f(warp) for each of the group's warps, which are numbered through all groups that compute.
   template <class F>
   KOKKOS_FUNCTION void warps(const F& f) const {

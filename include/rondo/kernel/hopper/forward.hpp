@@ -35,10 +35,13 @@ struct ForwardFold {
   Shape shape;
   Tensor<const T, 4, Space> q;
   Run queries;
-  portable::Wire<T> wire;
+  CopySource v;
   Run keys;
   SoftmaxState<float, Space> state;
-  bool first;
+  Phase phase;
+  Tensor<T, 4, Space> out;  ///< with lse, where the phase is the last: instead of the state
+  Tensor<float, 3, Space> lse;
+  Base2<float> base2;  ///< the problem's
 
   template <class Block>
   KOKKOS_FUNCTION void operator()(const Block& block) const {
@@ -51,17 +54,17 @@ struct ForwardFold {
     const int count = queries.count - row < block_rows ? queries.count - row : block_rows;
     const Run mine = queries.part(row, count);
     const ScoreTile<P, float> scores{problem, b, head};
-    if (!first && scores.coverage(mine, keys) == Coverage::none) return;
+    if (!phase.first && !phase.last && scores.coverage(mine, keys) == Coverage::none) return;
 
     T* const own = reinterpret_cast<T*>(block.shared);
     T* const tiles = own + consumers * own_elements;
     Barrier* const barriers = reinterpret_cast<Barrier*>(block.shared + tiles_end);
-    const Tiles k{tiles, barriers, barriers + stages};
-    const Tiles v{tiles + stages * Tiles::tile_elements, barriers + 2 * stages, barriers + 3 * stages};
-    k.make_barriers(block, consumers);
-    v.make_barriers(block, consumers);
+    const Tiles key_tiles{tiles, barriers, barriers + stages};
+    const Tiles value_tiles{tiles + stages * Tiles::tile_elements, barriers + 2 * stages, barriers + 3 * stages};
+    key_tiles.make_barriers(block, consumers);
+    value_tiles.make_barriers(block, consumers);
 
-    const int kv_slice = b * shape.kv_heads + head / (shape.heads / shape.kv_heads);
+    const int kv_head = head / (shape.heads / shape.kv_heads);
     const auto cover = [&](const Run& tile) {
       return mma::whole_or_some(scores.coverage(mine, tile), count == block_rows && tile.count == tile_rows);
     };
@@ -69,8 +72,8 @@ struct ForwardFold {
         [&](const auto& producer) {
           Turn<stages> turn;
           for (auto walk = tiles_of<tile_rows>(keys, cover); walk.next(); turn.next()) {
-            k.fill(producer, turn, 0, walk.begin, kv_slice, 0);
-            v.fill(producer, turn, 0, walk.begin, shape.batch * shape.kv_heads + kv_slice, 0);
+            key_tiles.fill(producer, turn, 0, walk.begin, kv_head, b);
+            value_tiles.fill(producer, turn, 1, walk.begin, kv_head, b);
           }
         },
         [&](const Group& group) {
@@ -81,15 +84,20 @@ struct ForwardFold {
           Rows<Group> rows;
           load_state(group, rows, b, head, row, count);
           auto walk = tiles_of<tile_rows>(keys, cover);
-          if (walk.next()) fold_tiles(group, rows, block, scores, mine, walk, q_tile, k, v, kv_slice);
-          store_state(group, rows, b, head, row, count);
-          if (!rows.left_out) return;
-          group.warps([&](const auto& warp) {
-            mma::add_left_out<Dim, 16, tile_rows>(
-                warp, values(kv_slice, 0), keys, cover,
-                [&](int i, std::int64_t j) { return i < count && scores.allowed(mine.at(i), keys.at(j)); },
-                [&](int i, int d, float x) { state.acc(b, row + i, head, d) += x; });
-          });
+          const auto values = [&](std::int64_t begin) { return rows_of_source<T>(v, b, kv_head, begin); };
+          if (walk.next()) fold_tiles(group, rows, block, scores, mine, walk, q_tile, key_tiles, value_tiles, values);
+          if (!phase.last || rows.left_out) store_state(group, rows, b, head, row, count);
+          if (rows.left_out) {
+            group.warps([&](const auto& warp) {
+              mma::add_left_out<Dim, 16, tile_rows>(
+                  warp, values(0), keys, cover,
+                  [&](int i, std::int64_t j) { return i < count && scores.allowed(mine.at(i), keys.at(j)); },
+                  [&](int i, int d, float x) { state.acc(b, row + i, head, d) += x; });
+            });
+          }
+          if (!phase.last) return;
+          if (rows.left_out) load_sums(group, rows, b, head, row, count);  // which each lane has added to itself
+          finish(group, rows, b, head, row, count);
         });
   }
 
@@ -104,10 +112,6 @@ struct ForwardFold {
     bool left_out = false;         ///< elements of values that are not finite
   };
 
-  KOKKOS_FUNCTION SourceRows<T> values(int kv_slice, std::int64_t begin) const {
-    return mma::rows_of_wire(wire.values(kv_slice / shape.kv_heads, kv_slice % shape.kv_heads), begin);
-  }
-
   /// (Rows that stand for nothing get another's numbers, which are never stored.)
   template <class Group>
   KOKKOS_FUNCTION void load_state(const Group& group, Rows<Group>& rows, int b, int head, int row, int count) const {
@@ -118,11 +122,22 @@ struct ForwardFold {
         rows.m.at(lane, half) = detail::minus_infinity<float>;
         rows.l.at(lane, half) = 0.0f;
         for_sums<Dim / 2>(lane, half, [&](int e, int) { rows.acc.at(lane, e) = 0.0f; });
-        if (first) continue;
+        if (phase.first) continue;
         const int known = row + (i < count ? i : count - 1);
         rows.m.at(lane, half) = state.m(b, head, known);
         rows.l.at(lane, half) = state.l(b, head, known);
-        const float* acc = &state.acc(b, known, head, 0);
+      }
+    });
+    if (!phase.first) load_sums(group, rows, b, head, row, count);
+  }
+
+  template <class Group>
+  KOKKOS_FUNCTION void load_sums(const Group& group, Rows<Group>& rows, int b, int head, int row, int count) const {
+    group.each([&](int lane) {
+      RONDO_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        const int i = row_in_block(group, lane, half);
+        const float* acc = &state.acc(b, row + (i < count ? i : count - 1), head, 0);
         const auto stride = static_cast<std::int64_t>(state.acc.stride(3));
         for_sums<Dim / 2>(lane, half, [&](int e, int d) { rows.acc.at(lane, e) = acc[d * stride]; });
       }
@@ -147,11 +162,39 @@ struct ForwardFold {
     });
   }
 
+  /// What portable_kernel's finish makes of the state.
+  template <class Group>
+  KOKKOS_FUNCTION void finish(const Group& group, Rows<Group>& rows, int b, int head, int row, int count) const {
+    group.each([&](int lane) {
+      RONDO_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        const int i = row_in_block(group, lane, half);
+        if (i >= count) continue;
+        const Finished<float> end = finished(problem, base2, head, rows.m.at(lane, half), rows.l.at(lane, half));
+        if (lane % 4 == 0) lse(b, head, row + i) = end.lse;
+        const float factor = end.divisor == 0.0f ? 0.0f : 1.0f / end.divisor;
+        T* to = &out(b, row + i, head, 0);
+        const auto stride = static_cast<std::int64_t>(out.stride(3));
+        const bool in_pairs = stride == 1 && reinterpret_cast<std::uintptr_t>(to) % (2 * sizeof(T)) == 0;
+        for_sums<Dim / 2>(lane, half, [&](int e, int d) {
+          float& x = rows.acc.at(lane, e);
+          x = end.divisor == 0.0f ? 0.0f : x * factor;
+          if (!in_pairs) {
+            to[d * stride] = T(x);
+          } else if (e % 2 == 1) {
+            *reinterpret_cast<std::uint32_t*>(to + d - 1) =
+                Group::template rounded_pair<T>(rows.acc.at(lane, e - 1), x);
+          }
+        });
+      }
+    });
+  }
+
   /// All tiles, from the one on that `walk` stands at.
-  template <class Group, class Block, class Scores, class Walk>
+  template <class Group, class Block, class Scores, class Walk, class Values>
   KOKKOS_FUNCTION void fold_tiles(const Group& group, Rows<Group>& rows, const Block& block, const Scores& scores,
                                   const Run& mine, Walk& walk, const T* q_tile, const Tiles& k, const Tiles& v,
-                                  int kv_slice) const {
+                                  const Values& values) const {
     Held<Group, float, tile_rows / 2> s;
     Weights<Group, tile_rows> even, odd;  // a tile's weights are made while products still read those of the one before
     Turn<stages> turn;
@@ -160,7 +203,7 @@ struct ForwardFold {
     group.template wait_products<0>();
     group.settle(s);
     k.release(group, turn);
-    weigh(group, rows, s, scores, mine, walk, v, turn, kv_slice);
+    weigh(group, rows, s, scores, mine, walk, v, turn, values);
     shrink(group, rows);
     even.template round<T>(group, s);
     auto ahead = walk;
@@ -178,7 +221,7 @@ struct ForwardFold {
       group.template wait_products<1>();
       group.settle(s);
       k.release(group, turn);
-      weigh(group, rows, s, scores, mine, walk, v, turn, kv_slice);
+      weigh(group, rows, s, scores, mine, walk, v, turn, values);
       next.template round<T>(group, s);
       group.template wait_products<0>();
       settle_weighted_rows(group, rows.acc, present);
@@ -201,10 +244,10 @@ struct ForwardFold {
 
   /// Inner products become probabilities above the new maximum of their row; m and l follow, acc when `shrink` is
   /// called.
-  template <class Group, class Scores, class Walk>
+  template <class Group, class Scores, class Walk, class Values>
   KOKKOS_FUNCTION void weigh(const Group& group, Rows<Group>& rows, Held<Group, float, tile_rows / 2>& s,
                              const Scores& scores, const Run& mine, const Walk& walk, const Tiles& v,
-                             const Turn<stages>& turn, int kv_slice) const {
+                             const Turn<stages>& turn, const Values& values) const {
     const Run tile = walk.tile();
     Held<Group, float, 2> largest;
     if (walk.whole()) {
@@ -212,7 +255,7 @@ struct ForwardFold {
     } else {
       keep_scores<true>(group, s, largest, scores, mine, tile);
       // A masked pair's probability is 0, and must not be multiplied by what is not finite.
-      if (any_not_finite<Dim>(group, values(kv_slice, walk.begin), walk.count)) {
+      if (any_not_finite<Dim>(group, values(walk.begin), walk.count)) {
         v.wait_full(group, turn);
         keep_finite<Tiles::tile_elements>(group, v.tile(turn));
         rows.left_out = true;
@@ -253,12 +296,14 @@ struct ForwardFold {
 
   template <class Group>
   KOKKOS_FUNCTION static void shrink(const Group& group, Rows<Group>& rows) {
-    group.each([&](int lane) {
-      RONDO_UNROLL
-      for (int half = 0; half < 2; ++half) {
-        for_sums<Dim / 2>(lane, half, [&](int e, int) { rows.acc.at(lane, e) *= rows.factor.at(lane, half); });
-      }
-    });
+    group.each_if_any([&](int lane) { return rows.factor.at(lane, 0) != 1.0f || rows.factor.at(lane, 1) != 1.0f; },
+                      [&](int lane) {
+                        RONDO_UNROLL
+                        for (int half = 0; half < 2; ++half) {
+                          for_sums<Dim / 2>(lane, half,
+                                            [&](int e, int) { rows.acc.at(lane, e) *= rows.factor.at(lane, half); });
+                        }
+                      });
   }
 
   /// Inner products become what is kept of them, -inf where a pair is masked, and of each row the largest score is

@@ -191,11 +191,10 @@ struct QueryGradient {
     };
     block.play(
         [&](const auto& producer) {
-          const int slice = b * in.shape.kv_heads + kv_head;
           Turn<Layout::stages> turn;
           for (auto walk = tiles_of<tile_rows>(in.keys, cover); walk.next(); turn.next()) {
-            layout.first.fill(producer, turn, 0, walk.begin, slice, 0);
-            layout.second.fill(producer, turn, 0, walk.begin, in.shape.batch * in.shape.kv_heads + slice, 0);
+            layout.first.fill(producer, turn, 0, walk.begin, kv_head, b);
+            layout.second.fill(producer, turn, 1, walk.begin, kv_head, b);
           }
         },
         [&](const Group& group) {

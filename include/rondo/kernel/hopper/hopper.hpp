@@ -56,18 +56,40 @@ class hopper_kernel {
   void fold(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
             const Run& queries, const WireView<memory_space>& wire, const Run& keys,
             const SoftmaxState<float, memory_space>& state, Phase phase) const {
-    const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
-      using Fold = hopper::ForwardFold<T, Dim, Exec, P>;
-      const portable::Wire<T> packed = portable::Wire<T>::of(wire, shape, keys);
-      const hopper::CopySource piece = hopper::source_of(packed, Fold::tile_rows);
-      return piece.can_be_copied() &&
-             Play::launch(exec, blocks_of(queries, Fold::block_rows) * shape.batch * shape.heads,
-                          Fold{problem, shape, q, queries, packed, keys, state, phase.first}, {piece, piece});
-    };
-    if (queries.count == 0) return;
-    if (!available(exec) || !for_head_dim(shape, with)) {
-      other_.fold(exec, problem, shape, q, queries, wire, keys, state, phase);
-    }
+    phase.last = false;
+    if (queries.count == 0 || fold_packed(exec, problem, shape, q, queries, wire, keys, state, phase, {}, {})) return;
+    other_.fold(exec, problem, shape, q, queries, wire, keys, state, phase);
+  }
+
+  /// The same for the last piece, with finish for these rows, whose state is not written if it need not be.
+  /// \param out  [batch, queries.count, heads, head_dim]; `lse` has the same rows
+  template <ProblemType P>
+  void fold_last(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
+                 const Run& queries, const WireView<memory_space>& wire, const Run& keys,
+                 const SoftmaxState<float, memory_space>& state, Phase phase, const Tensor<T, 4, memory_space>& out,
+                 const Tensor<float, 3, memory_space>& lse) const {
+    if (queries.count == 0 || fold_packed(exec, problem, shape, q, queries, wire, keys, state, phase, out, lse)) return;
+    other_.fold(exec, problem, shape, q, queries, wire, keys, state, phase);
+    other_.finish(exec, problem, state, out, lse);
+  }
+
+  /// Whether fold_unpacked takes a rank's own keys and values as they are: those that tensor copies can read.
+  bool folds_unpacked(const Exec& exec, const Shape& shape, const Tensor<const T, 4, memory_space>& k,
+                      const Tensor<const T, 4, memory_space>& v) const {
+    return available(exec) && for_head_dim(shape, [&](auto) {
+             return hopper::source_of(k, 1).can_be_copied() && hopper::source_of(v, 1).can_be_copied();
+           });
+  }
+
+  /// fold, or with phase.last fold_last, of keys and values that have not been packed.
+  template <ProblemType P>
+  void fold_unpacked(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
+                     const Run& queries, const Tensor<const T, 4, memory_space>& k,
+                     const Tensor<const T, 4, memory_space>& v, const Run& keys,
+                     const SoftmaxState<float, memory_space>& state, Phase phase, const Tensor<T, 4, memory_space>& out,
+                     const Tensor<float, 3, memory_space>& lse) const {
+    if (queries.count == 0 || fold_rows(exec, problem, shape, q, queries, k, v, keys, state, phase, out, lse)) return;
+    throw error("hopper_kernel could not be launched with keys and values that it said it could read");
   }
 
   /// out = acc / l, rounded once; lse = m + ln l in natural units, both with the sink.
@@ -101,14 +123,19 @@ class hopper_kernel {
           problem, shape, q, grad_out, lse, delta, queries, portable::Wire<T>::of(wire, shape, keys), keys};
       const hopper::CopySource of_q = hopper::source_of(q, ForKeys::tile_rows);
       const hopper::CopySource of_grad_out = hopper::source_of(grad_out, ForKeys::tile_rows);
-      const hopper::CopySource piece = hopper::source_of(input.wire, ForQueries::tile_rows);
-      if (!of_q.can_be_copied() || !of_grad_out.can_be_copied() || !piece.can_be_copied()) return false;
+      const hopper::CopySource of_k =
+          hopper::source_of(portable::keys_of<memory_space>(input.wire), ForQueries::tile_rows);
+      const hopper::CopySource of_v =
+          hopper::source_of(portable::values_of<memory_space>(input.wire), ForQueries::tile_rows);
+      if (!of_q.can_be_copied() || !of_grad_out.can_be_copied() || !of_k.can_be_copied() || !of_v.can_be_copied()) {
+        return false;
+      }
       if (!Play::launch(exec, blocks_of(keys, ForKeys::block_rows) * shape.batch * shape.kv_heads,
                         ForKeys{input, grad_k, grad_v}, {of_q, of_grad_out})) {
         return false;
       }
       if (!Play::launch(exec, blocks_of(queries, ForQueries::block_rows) * shape.batch * shape.heads,
-                        ForQueries{input, grad_q}, {piece, piece})) {
+                        ForQueries{input, grad_q}, {of_k, of_v})) {
         throw error("hopper_kernel could launch one half of its backward pass and not the other");
       }
       return true;
@@ -130,6 +157,35 @@ class hopper_kernel {
     return false;
   }
 
+  /// False where this kernel does not do it.
+  template <ProblemType P>
+  bool fold_packed(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
+                   const Run& queries, const WireView<memory_space>& wire, const Run& keys,
+                   const SoftmaxState<float, memory_space>& state, Phase phase, const Tensor<T, 4, memory_space>& out,
+                   const Tensor<float, 3, memory_space>& lse) const {
+    const auto packed = portable::Wire<T>::of(wire, shape, keys);
+    return available(exec) && fold_rows(exec, problem, shape, q, queries, portable::keys_of<memory_space>(packed),
+                                        portable::values_of<memory_space>(packed), keys, state, phase, out, lse);
+  }
+
+  template <ProblemType P>
+  bool fold_rows(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
+                 const Run& queries, const Tensor<const T, 4, memory_space>& k,
+                 const Tensor<const T, 4, memory_space>& v, const Run& keys,
+                 const SoftmaxState<float, memory_space>& state, Phase phase, const Tensor<T, 4, memory_space>& out,
+                 const Tensor<float, 3, memory_space>& lse) const {
+    return for_head_dim(shape, [&]<int Dim>(std::integral_constant<int, Dim>) {
+      using Fold = hopper::ForwardFold<T, Dim, Exec, P>;
+      const hopper::CopySource of_k = hopper::source_of(k, Fold::tile_rows),
+                               of_v = hopper::source_of(v, Fold::tile_rows);
+      return of_k.can_be_copied() && of_v.can_be_copied() &&
+             Play::launch(
+                 exec, blocks_of(queries, Fold::block_rows) * shape.batch * shape.heads,
+                 Fold{problem, shape, q, queries, of_v, keys, state, phase, out, lse, base2_of<float>(problem)},
+                 {of_k, of_v});
+    });
+  }
+
   static int blocks_of(const Run& run, int rows) { return (run.count + rows - 1) / rows; }
 
   Other other_;
@@ -137,6 +193,7 @@ class hopper_kernel {
 
 #ifdef KOKKOS_ENABLE_CUDA
 static_assert(BlockKernel<hopper_kernel<bfloat16, Kokkos::Cuda>> && BlockKernel<hopper_kernel<float16, Kokkos::Cuda>>);
+static_assert(FoldsUnpacked<hopper_kernel<bfloat16, Kokkos::Cuda>>);
 #endif
 
 }  // namespace rondo

@@ -99,13 +99,12 @@ CopySource source_of(const Tensor& x, int box_rows) {
           stride(2), stride(0),
           box_rows};
 }
-/// The rows of a packed piece: a slice for each kv head's keys in each batch, then for their values.
+/// The rows of one head of a source, from `row` on.
 template <class T>
-CopySource source_of(const portable::Wire<T>& wire, int box_rows) {
-  const std::int64_t slice = wire.tokens * wire.head_dim;
-  return {wire.data, wire.head_dim, wire.tokens, std::int64_t{2} * wire.batch * wire.kv_heads,
-          1,         wire.head_dim, slice,       2 * wire.batch * wire.kv_heads * slice,
-          box_rows};
+KOKKOS_FUNCTION SourceRows<T> rows_of_source(const CopySource& source, int block, int slice, std::int64_t row) {
+  return {static_cast<const T*>(source.data) + block * source.block_stride + slice * source.slice_stride +
+              row * source.row_stride,
+          source.row_stride, 1, source.columns};
 }
 
 /// Which of a block's rows a lane's sums 2 · half and 2 · half + 1, of every four, belong to.

@@ -46,6 +46,14 @@ struct DeviceWarp {
     f(same);
   }
 
+  /// Calls f(lane) for each lane if `wanted` is true of any; where it is not, f changes nothing.
+  template <class Wanted, class F>
+  KOKKOS_FUNCTION void each_if_any([[maybe_unused]] const Wanted& wanted, [[maybe_unused]] const F& f) const {
+#if defined(__CUDA_ARCH__)
+    if (__any_sync(0xffffffffu, wanted(lane)) != 0) f(lane);
+#endif
+  }
+
   /// ldmatrix.x4: four matrices of 8 x 8, from rows that begin at tile + offset(lane), counted in elements. (Addresses of
   /// shared memory have 32 bits: one register each.)
   template <bool Transposed, class T, class Offset>
@@ -134,20 +142,30 @@ template <class Member, int Warps>
 struct DeviceTeam : tensor_core::DeviceTeam<Member, Warps, DeviceWarp, warp_lanes> {
   using tensor_core::DeviceTeam<Member, Warps, DeviceWarp, warp_lanes>::DeviceTeam;
 
-  /// 16 bytes of shared memory, aligned, become 0.
-  KOKKOS_FUNCTION static void clear_group([[maybe_unused]] void* to) {
+  /// Calls f(warp) for each warp. (The exchange lets the compiler know that a warp's lanes agree about its number.)
+  template <class F>
+  KOKKOS_FUNCTION void warps(const F& f) const {
+    int number = this->thread / warp_lanes;
 #if defined(__CUDA_ARCH__)
-    *static_cast<uint4*>(to) = uint4{0, 0, 0, 0};
+    number = __shfl_sync(0xffffffffu, number, 0);
 #endif
+    f(DeviceWarp{number, this->thread % warp_lanes});
+  }
+  /// Calls f(thread) for each thread.
+  template <class F>
+  KOKKOS_FUNCTION void each_thread(const F& f) const {
+    f(static_cast<unsigned>(this->thread));
   }
 
-  /// Starts to copy 16 bytes, both aligned, into shared memory. They are there after a wait for their group, and for other
-  /// threads after a barrier more.
-  KOKKOS_FUNCTION static void start_copy([[maybe_unused]] void* to, [[maybe_unused]] const void* from) {
+  /// Starts to copy 16 bytes, both aligned, into shared memory, or to put zeros there. They are there after a wait for their
+  /// group, and for other threads after a barrier more.
+  KOKKOS_FUNCTION static void start_copy([[maybe_unused]] void* to, [[maybe_unused]] const void* from,
+                                         [[maybe_unused]] bool is_there) {
 #if defined(__CUDA_ARCH__)
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;"
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
                  :
-                 : "r"(static_cast<unsigned>(__cvta_generic_to_shared(to))), "l"(__cvta_generic_to_global(from))
+                 : "r"(static_cast<unsigned>(__cvta_generic_to_shared(to))), "l"(__cvta_generic_to_global(from)),
+                   "r"(is_there ? 16 : 0)
                  : "memory");
 #endif
   }

@@ -30,17 +30,16 @@ KOKKOS_INLINE_FUNCTION constexpr Place place_in_c(int lane, int element) {
   return {lane / 4 + (element & 2) * 4, lane % 4 * 2 + (element & 1)};
 }
 
-/// ldmatrix.x4 takes the address of a row of eight elements from every lane. For an A fragment of a matrix [row][k]: the
-/// row that a lane names begins at ...
-KOKKOS_INLINE_FUNCTION constexpr Place row_for_a(int lane) { return {lane % 16, lane / 16 * 8}; }
+/// ldmatrix.x4 takes the address of a row of eight elements from every lane. For an A fragment of a matrix [row][k], and for
+/// the B fragments of 16 columns (registers 0 and 1: the first eight) where memory holds B as it is, [k][column], with
+/// ldmatrix.trans: the row that a lane names begins at ...
+KOKKOS_INLINE_FUNCTION constexpr Place named_row(int lane) { return {lane % 16, lane / 16 * 8}; }
 
-/// For the B fragments of 16 columns (registers 0 and 1: the first eight), where memory holds B transposed, [column][k].
-KOKKOS_INLINE_FUNCTION constexpr Place row_for_b_transposed(int lane) {
+/// The same for B fragments where memory holds B transposed, [column][k]. (With the other rows too there would be one set of
+/// addresses, but a fragment's registers would not be neighbours, and had to be moved.)
+KOKKOS_INLINE_FUNCTION constexpr Place named_row_of_transposed(int lane) {
   return {lane % 8 + lane / 16 * 8, lane / 8 % 2 * 8};
 }
-
-/// The same where memory holds B as it is, [k][column]: with ldmatrix.trans.
-KOKKOS_INLINE_FUNCTION constexpr Place row_for_b(int lane) { return {lane % 16, lane / 16 * 8}; }
 
 /// Where an element of a tile with rows of Dim 16-bit elements stands in shared memory. Groups of eight, 16 bytes, are
 /// exchanged within a row so that the eight rows of a matrix lie in different banks.

@@ -62,16 +62,41 @@ class mma_kernel {
   void fold(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
             const Run& queries, const WireView<memory_space>& wire, const Run& keys,
             const SoftmaxState<float, memory_space>& state, Phase phase) const {
-    const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
-      using Fold = mma::ForwardFold<T, Dim, Exec, Play, P>;
-      const int blocks = (queries.count + Fold::block_rows - 1) / Fold::block_rows;
-      return launch(
-          "rondo::fold", exec, blocks * shape.batch * shape.heads,
-          Fold{problem, shape, q, queries, portable::Wire<T>::of(wire, shape, keys), keys, state, phase.first});
+    phase.last = false;
+    if (fold_packed(exec, problem, shape, q, queries, wire, keys, state, phase, {}, {})) return;
+    portable_.fold(exec, problem, shape, q, queries, wire, keys, state, phase);
+  }
+
+  /// The same for the last piece, with finish for these rows, whose state is not written if it need not be.
+  /// \param out  [batch, queries.count, heads, head_dim]; `lse` has the same rows
+  template <ProblemType P>
+  void fold_last(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
+                 const Run& queries, const WireView<memory_space>& wire, const Run& keys,
+                 const SoftmaxState<float, memory_space>& state, Phase phase, const Tensor<T, 4, memory_space>& out,
+                 const Tensor<float, 3, memory_space>& lse) const {
+    if (fold_packed(exec, problem, shape, q, queries, wire, keys, state, phase, out, lse)) return;
+    portable_.fold(exec, problem, shape, q, queries, wire, keys, state, phase);
+    portable_.finish(exec, problem, state, out, lse);
+  }
+
+  /// Whether fold_unpacked takes a rank's own keys and values as they are: those whose rows are copied 16 bytes at a time.
+  bool folds_unpacked(const Exec& /*exec*/, const Shape& shape, const Tensor<const T, 4, memory_space>& k,
+                      const Tensor<const T, 4, memory_space>& v) const {
+    const auto in_groups = [](const Tensor<const T, 4, memory_space>& x) {
+      return x.stride(0) % 8 == 0 && x.stride(2) % 8 == 0 && tensor_core::rows_of(x, 0, 0, 0).in_groups();
     };
-    if (!tensor_core::for_padded_head_dim(shape, with)) {
-      portable_.fold(exec, problem, shape, q, queries, wire, keys, state, phase);
-    }
+    return in_groups(k) && in_groups(v) && tensor_core::for_padded_head_dim(shape, [](auto) { return true; });
+  }
+
+  /// fold, or with phase.last fold_last, of keys and values that have not been packed.
+  template <ProblemType P>
+  void fold_unpacked(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
+                     const Run& queries, const Tensor<const T, 4, memory_space>& k,
+                     const Tensor<const T, 4, memory_space>& v, const Run& keys,
+                     const SoftmaxState<float, memory_space>& state, Phase phase, const Tensor<T, 4, memory_space>& out,
+                     const Tensor<float, 3, memory_space>& lse) const {
+    if (fold_rows(exec, problem, shape, q, queries, k, v, keys, state, phase, out, lse)) return;
+    throw error("mma_kernel could not be launched: the device has not the shared memory");
   }
 
   /// out = acc / l, rounded once; lse = m + ln l in natural units, both with the sink.
@@ -103,9 +128,10 @@ class mma_kernel {
     const auto with = [&]<int Dim>(std::integral_constant<int, Dim>) {
       using ForQueries = mma::QueryGradient<T, Dim, Exec, Play, P>;
       using ForKeys = mma::KeyValueGradient<T, Dim, Exec, Play, P>;
-      const auto blocks = [](const Run& run) { return (run.count + ForKeys::block_rows - 1) / ForKeys::block_rows; };
-      return launch("rondo::grad_q", exec, blocks(queries) * shape.batch * shape.heads, ForQueries{input, grad_q}) &&
-             launch("rondo::grad_kv", exec, blocks(keys) * shape.batch * shape.kv_heads,
+      const auto blocks = [](const Run& run, int rows) { return (run.count + rows - 1) / rows; };
+      return launch("rondo::grad_q", exec, blocks(queries, ForQueries::block_rows) * shape.batch * shape.heads,
+                    ForQueries{input, grad_q}) &&
+             launch("rondo::grad_kv", exec, blocks(keys, ForKeys::block_rows) * shape.batch * shape.kv_heads,
                     ForKeys{input, grad_k, grad_v});
     };
     const bool learned = LearnedScore<typename P::score_type> && parameter_sums != nullptr;
@@ -116,6 +142,31 @@ class mma_kernel {
   }
 
  private:
+  template <ProblemType P>
+  bool fold_packed(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
+                   const Run& queries, const WireView<memory_space>& wire, const Run& keys,
+                   const SoftmaxState<float, memory_space>& state, Phase phase, const Tensor<T, 4, memory_space>& out,
+                   const Tensor<float, 3, memory_space>& lse) const {
+    const auto packed = portable::Wire<T>::of(wire, shape, keys);
+    return fold_rows(exec, problem, shape, q, queries, portable::keys_of<memory_space>(packed),
+                     portable::values_of<memory_space>(packed), keys, state, phase, out, lse);
+  }
+
+  /// False where this kernel does not do it.
+  template <ProblemType P>
+  bool fold_rows(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
+                 const Run& queries, const Tensor<const T, 4, memory_space>& k,
+                 const Tensor<const T, 4, memory_space>& v, const Run& keys,
+                 const SoftmaxState<float, memory_space>& state, Phase phase, const Tensor<T, 4, memory_space>& out,
+                 const Tensor<float, 3, memory_space>& lse) const {
+    return tensor_core::for_padded_head_dim(shape, [&]<int Dim>(std::integral_constant<int, Dim>) {
+      using Fold = mma::ForwardFold<T, Dim, Exec, Play, P>;
+      const int blocks = (queries.count + Fold::block_rows - 1) / Fold::block_rows;
+      return launch("rondo::fold", exec, blocks * shape.batch * shape.heads,
+                    Fold{problem, shape, q, queries, k, v, keys, state, phase, out, lse, base2_of<float>(problem)});
+    });
+  }
+
   /// Runs the functor on a league of teams; false if the device has not the shared memory for it.
   template <class Functor>
   static bool launch(const char* name, const Exec& exec, int league, const Functor& functor) {

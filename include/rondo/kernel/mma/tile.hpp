@@ -12,18 +12,36 @@
 
 namespace rondo::mma {
 
+/// What a team does: a block of rows of one head, the first of which is `row`.
+struct RowBlock {
+  int b;
+  int head;
+  int row;
+};
+/// Of a league that does `count` queries of every head. Under a causal mask the last queries have most to do: they go first.
+/// (Worked out anew where it is needed again: kept, it would take registers from the loop over tiles.)
+template <int Rows>
+KOKKOS_FUNCTION RowBlock query_block(int league_rank, int count, int heads) {
+  const int blocks = (count + Rows - 1) / Rows;
+  return {league_rank / blocks / heads, league_rank / blocks % heads, (blocks - 1 - league_rank % blocks) * Rows};
+}
+
 /// Starts to bring `count` rows into a tile of Rows rows of Dim elements; the rest of the tile becomes 0.
 template <int Rows, int Dim, class Team, class T>
 KOKKOS_FUNCTION void start_rows(Team& team, T* tile, const SourceRows<T>& from, int count) {
-  constexpr int groups = Dim / 8;
   if (from.in_groups()) {
-    team.share(Rows * groups, [&](int group) {
-      const int row = group / groups, col = group % groups * 8;
-      T* to = tile + swizzled<Dim>(row, col);
-      if (row < count && col < from.head_dim) {
-        team.start_copy(to, from.data + row * from.row_stride + col);
-      } else {
-        team.clear_group(to);
+    // A thread has every so many rows' group of the same columns: one addition leads from one to the next.
+    constexpr unsigned groups = Dim / 8, step = Team::threads / groups;
+    static_assert(Rows % step == 0 && step % 8 == 0);
+    team.each_thread([&](unsigned thread) {
+      const unsigned first = thread / groups, col = thread % groups * 8;
+      T* to = tile + swizzled<Dim>(static_cast<int>(first), static_cast<int>(col));
+      const auto* source = reinterpret_cast<const unsigned char*>(from.data + first * from.row_stride + col);
+      const std::int64_t step_bytes = static_cast<std::int64_t>(sizeof(T)) * step * from.row_stride;
+      const int left = static_cast<int>(col) < from.head_dim ? count - static_cast<int>(first) : 0;
+      RONDO_UNROLL
+      for (int row = 0; row < Rows; row += step, to += step * Dim, source += step_bytes) {
+        team.start_copy(to, source, row < left);
       }
     });
     return;
@@ -35,12 +53,15 @@ KOKKOS_FUNCTION void start_rows(Team& team, T* tile, const SourceRows<T>& from, 
   });
 }
 
+template <int Dim>
+KOKKOS_FUNCTION int place_in_tile(const Place& place) {
+  return swizzled<Dim>(place.row, place.col);
+}
+
 template <int Dim, class Warp, class T>
 KOKKOS_FUNCTION void load_a(const Warp& warp, Pairs<Warp>& a, const T* tile, int row, int k) {
-  warp.template load_matrices<false>(a, tile, [&](int lane) {
-    const Place begin = row_for_a(lane);
-    return moved<Dim>(swizzled<Dim>(begin.row, begin.col), row, k);
-  });
+  warp.template load_matrices<false>(a, tile,
+                                     [&](int lane) { return moved<Dim>(place_in_tile<Dim>(named_row(lane)), row, k); });
 }
 
 /// c[r][n] += A_r · tileᵀ: inner products of rows of Dim elements, 16 rows on the left by Columns rows of the tile.
@@ -57,8 +78,7 @@ KOKKOS_FUNCTION void add_inner_products(const Warp& warp, Sums<Warp> (&c)[RowTil
     for (int n = 0; n < Columns / 16; ++n) {
       Pairs<Warp> right;
       warp.template load_matrices<false>(right, tile, [&](int lane) {
-        const Place begin = row_for_b_transposed(lane);
-        return moved<Dim>(swizzled<Dim>(begin.row, begin.col), 16 * n, 16 * k);
+        return moved<Dim>(place_in_tile<Dim>(named_row_of_transposed(lane)), 16 * n, 16 * k);
       });
       RONDO_UNROLL
       for (int r = 0; r < RowTiles; ++r) {
@@ -81,21 +101,21 @@ KOKKOS_FUNCTION bool any_not_finite(const Warp& warp, const T* tile) {
   return warp.any(found);
 }
 
-/// c[r][n] += A_r · tile, for weights A_r (16 x Depth) in C fragments. They are rounded to T, or with two Parts to a sum of
-/// two numbers of type T.
-/// \tparam Finite  where an element of the tile is not finite, 0 is taken
-template <bool Finite, int Parts, int Dim, int RowTiles, int Depth, class Warp, class T>
-KOKKOS_FUNCTION void add_products(const Warp& warp, Sums<Warp> (&c)[RowTiles][Dim / 8],
-                                  const Sums<Warp> (&weights)[RowTiles][Depth / 8], const T* tile) {
-  RONDO_UNROLL
-  for (int k = 0; k < Depth / 16; ++k) {
-    Pairs<Warp> left[Parts][RowTiles];
+/// Weights, 16 x Depth for each row tile, that stand in C fragments: rounded to T, or with two Parts to a sum of two numbers
+/// of type T, when they are asked for.
+template <class T, int Parts, int RowTiles, int Depth, class Warp>
+struct WeightSums {
+  static constexpr int parts = Parts;
+  const Sums<Warp> (&sums)[RowTiles][Depth / 8];
+
+  /// The A fragments of columns 16 k ...
+  KOKKOS_FUNCTION void get(const Warp& warp, int k, Pairs<Warp> (&left)[Parts][RowTiles]) const {
     RONDO_UNROLL
     for (int r = 0; r < RowTiles; ++r) {
       warp.each([&](int lane) {
         RONDO_UNROLL
         for (int i = 0; i < 4; ++i) {
-          const auto& from = weights[r][2 * k + i / 2];
+          const auto& from = sums[r][2 * k + i / 2];
           const float low = from.at(lane, i % 2 * 2), high = from.at(lane, i % 2 * 2 + 1);
           const std::uint32_t pair = Warp::template rounded_pair<T>(low, high);
           left[0][r].at(lane, i) = pair;
@@ -106,13 +126,35 @@ KOKKOS_FUNCTION void add_products(const Warp& warp, Sums<Warp> (&c)[RowTiles][Di
         }
       });
     }
+  }
+};
+
+/// The same, rounded before.
+template <int RowTiles, int Depth, class Warp>
+struct WeightPairs {
+  static constexpr int parts = 1;
+  const Pairs<Warp> (&pairs)[RowTiles][Depth / 16];
+
+  KOKKOS_FUNCTION void get(const Warp& /*warp*/, int k, Pairs<Warp> (&left)[1][RowTiles]) const {
+    RONDO_UNROLL
+    for (int r = 0; r < RowTiles; ++r) left[0][r] = pairs[r][k];
+  }
+};
+
+/// c[r][n] += A_r · tile, for weights A_r.
+/// \tparam Finite  where an element of the tile is not finite, 0 is taken
+template <bool Finite, int Dim, int RowTiles, int Depth, class Warp, class T, class Weights>
+KOKKOS_FUNCTION void add_products(const Warp& warp, Sums<Warp> (&c)[RowTiles][Dim / 8], const Weights& weights,
+                                  const T* tile) {
+  RONDO_UNROLL
+  for (int k = 0; k < Depth / 16; ++k) {
+    Pairs<Warp> left[Weights::parts][RowTiles];
+    weights.get(warp, k, left);
     RONDO_UNROLL
     for (int n = 0; n < Dim / 16; ++n) {
       Pairs<Warp> right;
-      warp.template load_matrices<true>(right, tile, [&](int lane) {
-        const Place begin = row_for_b(lane);
-        return moved<Dim>(swizzled<Dim>(begin.row, begin.col), 16 * k, 16 * n);
-      });
+      warp.template load_matrices<true>(
+          right, tile, [&](int lane) { return moved<Dim>(place_in_tile<Dim>(named_row(lane)), 16 * k, 16 * n); });
       if constexpr (Finite) {
         warp.each([&](int lane) {
           RONDO_UNROLL
@@ -122,7 +164,7 @@ KOKKOS_FUNCTION void add_products(const Warp& warp, Sums<Warp> (&c)[RowTiles][Di
       RONDO_UNROLL
       for (int r = 0; r < RowTiles; ++r) {
         RONDO_UNROLL
-        for (int part = Parts - 1; part >= 0; --part) {
+        for (int part = Weights::parts - 1; part >= 0; --part) {
           warp.template multiply_add<T>(c[r][2 * n], left[part][r], right, 0);
           warp.template multiply_add<T>(c[r][2 * n + 1], left[part][r], right, 2);
         }
@@ -133,14 +175,14 @@ KOKKOS_FUNCTION void add_products(const Warp& warp, Sums<Warp> (&c)[RowTiles][Di
 
 /// The same where some weights may be 0 because their pair is masked (unless `whole`), and such a product must not be made:
 /// then elements of the tile that are not finite are left out. Returns whether there are some, for add_left_out.
-template <int Parts, int Dim, int RowTiles, int Depth, class Warp, class T>
-KOKKOS_FUNCTION bool add_weighted_rows(const Warp& warp, Sums<Warp> (&c)[RowTiles][Dim / 8],
-                                       const Sums<Warp> (&weights)[RowTiles][Depth / 8], const T* tile, bool whole) {
+template <int Dim, int RowTiles, int Depth, class Warp, class T, class Weights>
+KOKKOS_FUNCTION bool add_weighted_rows(const Warp& warp, Sums<Warp> (&c)[RowTiles][Dim / 8], const Weights& weights,
+                                       const T* tile, bool whole) {
   if (whole || !any_not_finite<Depth, Dim>(warp, tile)) {
-    add_products<false, Parts, Dim, RowTiles, Depth>(warp, c, weights, tile);
+    add_products<false, Dim, RowTiles, Depth>(warp, c, weights, tile);
     return false;
   }
-  add_products<true, Parts, Dim, RowTiles, Depth>(warp, c, weights, tile);
+  add_products<true, Dim, RowTiles, Depth>(warp, c, weights, tile);
   return true;
 }
 
@@ -220,24 +262,23 @@ KOKKOS_FUNCTION std::uint32_t lane_sees_keys(int lane, const Scores& scores, con
 template <int Rows, class Team, class Cover, class Load, class Compute>
 KOKKOS_FUNCTION void for_tiles(Team& team, const Run& run, const Cover& cover, const Load& load,
                                const Compute& compute) {
-  const auto count_at = [&](std::int64_t begin) {
-    return static_cast<int>(run.count - begin < Rows ? run.count - begin : Rows);
-  };
-  const auto next = [&](std::int64_t begin, Coverage& coverage) {
-    for (; begin < run.count; begin += Rows) {
+  const auto count = static_cast<unsigned>(run.count);
+  const auto count_at = [&](unsigned begin) { return static_cast<int>(count - begin < Rows ? count - begin : Rows); };
+  const auto next = [&](unsigned begin, Coverage& coverage) {
+    for (; begin < count; begin += Rows) {
       coverage = cover(run.part(begin, count_at(begin)));
       if (coverage != Coverage::none) break;
     }
     return begin;
   };
   Coverage coverage = Coverage::none;
-  std::int64_t begin = next(0, coverage);
-  if (begin < run.count) load(begin, count_at(begin), 0);
+  unsigned begin = next(0, coverage);
+  if (begin < count) load(begin, count_at(begin), 0);
   team.end_group();
-  for (int stage = 0; begin < run.count; stage = 1 - stage) {
+  for (int stage = 0; begin < count; stage = 1 - stage) {
     Coverage coverage_after = Coverage::none;
-    const std::int64_t after = next(begin + Rows, coverage_after);
-    if (after < run.count) load(after, count_at(after), 1 - stage);
+    const unsigned after = next(begin + Rows, coverage_after);
+    if (after < count) load(after, count_at(after), 1 - stage);
     team.end_group();
     team.template wait<1>();
     team.barrier();

@@ -5,6 +5,7 @@
 #include <rondo/kernel/portable/lanes.hpp>
 #include <rondo/kernel/score_tile.hpp>
 #include <rondo/kernel/state.hpp>
+#include <rondo/tensor.hpp>
 
 #include <Kokkos_Core.hpp>
 
@@ -52,6 +53,23 @@ struct Wire {
     return {reinterpret_cast<const T*>(data) + before + block * tokens * width, width};
   }
 };
+
+template <class MemorySpace, class T>
+Tensor<const T, 4, MemorySpace> tensor_of(const Wire<T>& wire, const WireRows<T>& of_first_head) {
+  const std::int64_t width = of_first_head.width, head = wire.tokens * width;
+  const std::int64_t extents[] = {wire.batch, wire.tokens, wire.kv_heads, width};
+  return tensor<MemorySpace>(of_first_head.data, extents, {wire.kv_heads * head, width, head, 1});
+}
+
+/// A packed piece's keys, or values, as a tensor [batch, tokens, kv_heads, width].
+template <class MemorySpace, class T>
+Tensor<const T, 4, MemorySpace> keys_of(const Wire<T>& wire) {
+  return tensor_of<MemorySpace>(wire, wire.keys(0, 0));
+}
+template <class MemorySpace, class T>
+Tensor<const T, 4, MemorySpace> values_of(const Wire<T>& wire) {
+  return tensor_of<MemorySpace>(wire, wire.values(0, 0));
+}
 
 /// Turns inner products into what a forward pass keeps of them, where lanes are queries and rows are keys. Without a mask
 /// test when the tile is fully visible; otherwise masked places get -inf and visible[row][lane] says which are not masked.
