@@ -25,7 +25,7 @@ struct ForwardFold {
   static constexpr int row_tiles = 2;       ///< of 16 queries, for each warp
   static constexpr int warp_rows = 16 * row_tiles;
   static constexpr int block_rows = warps * warp_rows;
-  static constexpr int tile_rows = 64;
+  static constexpr int tile_rows = Dim <= 64 ? 64 : tile_rows_for(64);
   static constexpr bool in_registers = Dim <= 64;  ///< queries; else they stay in shared memory
   static constexpr int query_elements = in_registers ? 0 : block_rows * Dim;
   static constexpr int shared_elements = query_elements + 4 * tile_rows * Dim;  ///< two tiles of keys, two of values

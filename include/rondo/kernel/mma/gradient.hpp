@@ -23,7 +23,7 @@ struct GradientBlock {
   static constexpr int row_tiles = RowTiles;
   static constexpr int warp_rows = 16 * row_tiles;
   static constexpr int block_rows = warps * warp_rows;
-  static constexpr int tile_rows = 32;
+  static constexpr int tile_rows = RowTiles == 1 ? 32 : tile_rows_for(32);
   static constexpr int tiles_end = (2 * block_rows + 4 * tile_rows) * Dim;
   static constexpr int row_numbers = 3;  ///< of a query: lse in base 2, its factor, delta
   static constexpr int numbers_of_stage = tile_rows * row_numbers;

@@ -12,6 +12,16 @@
 
 namespace rondo::mma {
 
+/// Rows of a tile where the sums of a head_dim of 128, or of two tensors, leave few registers: for older devices the compiler
+/// needs more of them for the same. (Shared memory is for the larger.)
+constexpr int tile_rows_for(int rows) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+  return rows / 2;
+#else
+  return rows;
+#endif
+}
+
 /// What a team does: a block of rows of one head, the first of which is `row`.
 struct RowBlock {
   int b;
