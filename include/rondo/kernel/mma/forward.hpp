@@ -109,20 +109,6 @@ struct ForwardFold {
   }
 
  private:
-  /// What a team does: a block of queries of one head.
-  struct Part {
-    int b;
-    int head;
-    int row;  ///< the first
-  };
-
-  KOKKOS_FUNCTION Part part_of(const Member& member) const {
-    const int rank = member.league_rank();
-    const int blocks = (queries.count + block_rows - 1) / block_rows;
-    // Under a causal mask the last queries have most to do: they go first.
-    return {rank / blocks / shape.heads, rank / blocks % shape.heads, (blocks - 1 - rank % blocks) * block_rows};
-  }
-
   /// What a warp keeps of its rows. A row of sums is shared by four lanes; each has its part of l.
   struct Rows {
     Pairs<Warp> q[row_tiles][in_registers ? Dim / 16 : 1];
