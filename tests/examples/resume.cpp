@@ -7,11 +7,13 @@
 #include <catch2/matchers/catch_matchers.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
 
+#include <chrono>
 #include <cmath>
 #include <csignal>
 #include <cstddef>
 #include <filesystem>
 #include <string>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -178,6 +180,8 @@ TEST_CASE("a second Ctrl-C ends at once, and leaves the checkpoint that was writ
 
   Process running(place.command(slow + Words{"--resume"}), place.files.path());
   REQUIRE(running.wait_for("step 2/15"));
+  // Step 2 is shown just before it ends: a signal between the two would stop the run at step 2, with a new checkpoint.
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
   running.send(SIGINT);
   REQUIRE(running.wait_for("once more ends at once"));
   running.send(SIGINT);
