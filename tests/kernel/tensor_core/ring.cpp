@@ -9,7 +9,8 @@ TEST_CASE(
     "on simulated lanes a ring is as exact as promised, also with pieces that are skipped and ranks that hold "
     "nothing") {
   for (const std::int64_t tokens : {3, 131}) {
-    const Extents extents{.batch = 1, .heads = 2, .kv_heads = 1, .head_dim = 64, .tokens = tokens};
+    const int batch = tokens == 3 ? 8 : 1;  // what is promised is a mean: 3 tokens are too few numbers for one
+    const Extents extents{.batch = batch, .heads = 2, .kv_heads = 1, .head_dim = 64, .tokens = tokens};
     const Exactness<bfloat16, Problem<causal>> exactness(extents, Problem{causal{}});
     for (const int ranks : {1, 2, 4}) {
       for (const Layout layout : {Layout::contiguous, Layout::striped, Layout::zigzag}) {
@@ -17,7 +18,7 @@ TEST_CASE(
         const ErrorRatios ratios =
             exactness.ratios(ring_attention<TestedKernel<bfloat16>>(exactness.inputs(), ring, exactness.problem()));
         INFO(kernel_name() << ", " << tokens << " tokens, " << text(ring) << "\n" << ratios.text());
-        CHECK(ratios.of_promise() <= (tokens > 3 ? 1 : 1.25));  // of so few numbers no mean can be promised
+        CHECK(ratios.of_promise() <= 1);
       }
     }
   }
