@@ -8,7 +8,7 @@ int main(int argc, char** argv) {
   Kokkos::ScopeGuard kokkos(argc, argv);
   const rondo::Shape shape{.batch = 1, .heads = 8, .kv_heads = 2, .head_dim = 64};
 
-  rondo::in_process_group(4).run([&](auto& comm) {
+  rondo::in_process_group<Kokkos::DefaultHostExecutionSpace>(4).run([&](auto& comm) {
     // The plan: who holds which tokens, and the workspace. Made once, used for every call.
     rondo::RingAttention attention{comm, shape, rondo::striped{10'001}};
     const auto tokens = attention.tokens();

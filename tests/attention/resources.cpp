@@ -163,9 +163,11 @@ void check_nothing_allocated(Layout layout, std::int64_t chunk) {
   in_process_group<>(ranks).run([&](auto& comm) {
     RingAttention attention{comm, shape_of(e), any_sharding{e.tokens, layout}, Kernel{}, Options{.chunk = chunk}};
     const Shard<Kernel> mine(e, attention.tokens());
-    for (const auto& input : {mine.q, mine.k, mine.v, mine.grad_out}) {
-      Kokkos::deep_copy(input, typename Kernel::value_type(1.0f));
-    }
+    const typename Kernel::value_type one(1.0f);
+    fill(mine.q, one);
+    fill(mine.k, one);
+    fill(mine.v, one);
+    fill(mine.grad_out, one);
     const auto step = [&] {
       attention.forward(mine.q, mine.k, mine.v, mine.out, mine.lse, Problem{causal{}});
       attention.backward(mine.q, mine.k, mine.v, mine.out, mine.lse, mine.grad_out, mine.grad_q, mine.grad_k,

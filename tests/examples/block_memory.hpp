@@ -38,7 +38,7 @@ BlockRun<T> run_blocks(const train::ModelShape& shape, std::int64_t tokens, int 
   for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<std::uint8_t>(train::random_bits(5, 1, i) % 11);
   BlockRun<T> result;
   result.peak.resize(static_cast<std::size_t>(ranks));
-  in_process_group<>(ranks, {.deadline = Deadline{60}}).run([&](auto& comm) {
+  in_process_group<Kokkos::DefaultHostExecutionSpace>(ranks, {.deadline = Deadline{60}}).run([&](auto& comm) {
     using Comm = std::remove_reference_t<decltype(comm)>;
     using Kernel = default_kernel<T, typename Comm::execution_space>;
     const train::ParameterLayout layout(shape);
@@ -90,7 +90,7 @@ void check_block_memory() {
     for (const int ranks : {1, 2, 4, 8, 16, 32}) {
       const auto attention = static_cast<double>(
           workspace_bytes(
-              default_kernel<T>{},
+              default_kernel<T, Kokkos::DefaultHostExecutionSpace>{},
               Shape{.heads = shape.heads, .kv_heads = kv_heads, .head_dim = static_cast<int>(shape.head_dim())},
               any_sharding{tokens * ranks, Layout::striped}, ranks, 0, chunk)
               .total());

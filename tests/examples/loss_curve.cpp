@@ -23,6 +23,7 @@
 namespace {
 
 using namespace rondo::test;
+using Host = Kokkos::DefaultHostExecutionSpace;  // as the program
 
 constexpr int steps = 20;
 constexpr std::int64_t context = 257;  // divides by nothing
@@ -59,11 +60,11 @@ struct Unwrapped {
 };
 
 /// The losses of 20 steps on `ranks` ranks. `wrap` may put a communicator in the rank's place.
-template <class Kernel = rondo::default_kernel<float>, class Wrap = Unwrapped>
+template <class Kernel = rondo::default_kernel<float, Host>, class Wrap = Unwrapped>
 std::vector<double> curve(int ranks, Layout layout, const Kernel& kernel = {}, const Wrap& wrap = {}) {
   const train::Corpus text = corpus();
   std::vector<double> losses;
-  rondo::in_process_group<>(ranks, {.deadline = rondo::Deadline{60}}).run([&](auto& group_comm) {
+  rondo::in_process_group<Host>(ranks, {.deadline = rondo::Deadline{60}}).run([&](auto& group_comm) {
     auto&& comm = wrap(group_comm);
     train::Trainer<std::remove_reference_t<decltype(comm)>, any_sharding, Kernel> trainer(
         comm, recipe(), any_sharding{context, layout}, kernel);
@@ -84,7 +85,7 @@ constexpr int batch = 4;
 std::vector<double> mesh_curve(int replicas, int ring, MeshFault fault = MeshFault::none) {
   const train::Corpus text = corpus();
   std::vector<double> losses;
-  rondo::in_process_group<>(replicas * ring, {.deadline = rondo::Deadline{60}}).run([&](auto& comm) {
+  rondo::in_process_group<Host>(replicas * ring, {.deadline = rondo::Deadline{60}}).run([&](auto& comm) {
     using Comm = std::remove_reference_t<decltype(comm)>;
     auto right = train::make_mesh(comm, replicas);
     auto alone = comm.split(right.replica, comm.rank());
@@ -144,21 +145,21 @@ TEST_CASE("the loss falls and follows the same curve at 1, 2, 4 ranks and under 
 }
 
 TEST_CASE("the loss curve shows a skipped hop") {
-  check_kernel_fault(faulty_kernel<rondo::default_kernel<float>, skipped_hop>{});
+  check_kernel_fault(faulty_kernel<rondo::default_kernel<float, Host>, skipped_hop>{});
 }
 
 TEST_CASE("the loss curve shows wrong positions") {
-  check_kernel_fault(faulty_kernel<rondo::default_kernel<float>, shifted_positions>{});
+  check_kernel_fault(faulty_kernel<rondo::default_kernel<float, Host>, shifted_positions>{});
 }
 
 TEST_CASE("the loss curve shows a lost gradient") {
-  check_kernel_fault(faulty_kernel<rondo::default_kernel<float>, lost_gradient>{});
+  check_kernel_fault(faulty_kernel<rondo::default_kernel<float, Host>, lost_gradient>{});
 }
 
 TEST_CASE("the loss curve shows a stale block") {
   for (const int ranks : {2, 4}) {
     INFO(ranks << " ranks");
-    const auto losses = curve(ranks, Layout::striped, rondo::default_kernel<float>{}, [](auto& comm) {
+    const auto losses = curve(ranks, Layout::striped, rondo::default_kernel<float, Host>{}, [](auto& comm) {
       return faulty_communicator<std::remove_reference_t<decltype(comm)>, stale_block>(comm);
     });
     CHECK_FALSE(distance(losses, one_rank()) <= tolerance);
@@ -167,7 +168,7 @@ TEST_CASE("the loss curve shows a stale block") {
 
 TEST_CASE("the gradient of several windows is the mean of theirs") {
   const train::Corpus text = corpus();
-  rondo::in_process_group<>(1).run([&](auto& comm) {
+  rondo::in_process_group<Host>(1).run([&](auto& comm) {
     train::Trainer<std::remove_reference_t<decltype(comm)>, any_sharding> trainer(
         comm, recipe(), any_sharding{context, Layout::striped});
     const auto windows = text.training(1, 0, batch);

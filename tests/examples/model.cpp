@@ -36,7 +36,7 @@ std::vector<Slope> slopes(bool tied) {
   std::vector<std::uint8_t> text(context + 1);
   for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<std::uint8_t>(train::random_bits(5, 1, i) % 11);
   std::vector<Slope> result;
-  rondo::in_process_group<>(3, {.deadline = rondo::Deadline{60}}).run([&](auto& comm) {
+  rondo::in_process_group<Kokkos::DefaultHostExecutionSpace>(3, {.deadline = rondo::Deadline{60}}).run([&](auto& comm) {
     using Comm = std::remove_reference_t<decltype(comm)>;
     using Kernel = rondo::default_kernel<double, typename Comm::execution_space>;
     train::Trainer<Comm, any_sharding, Kernel> trainer(comm, recipe, any_sharding{context, Layout::zigzag});

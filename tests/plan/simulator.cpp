@@ -216,7 +216,7 @@ std::array<double, 2> bytes_of_ring(const RingModel& model, const Sharding& shar
   const auto head_dim = static_cast<int>(of.head_dim);
   const int ranks = static_cast<int>(model.links.size());
   std::vector<std::array<std::int64_t, 2>> sent(static_cast<std::size_t>(ranks));
-  in_process_group<>(ranks).run([&](auto& comm) {
+  in_process_group<Kokkos::DefaultHostExecutionSpace>(ranks).run([&](auto& comm) {
     RingAttention attention{comm, Shape{.heads = of.heads, .kv_heads = of.kv_heads, .head_dim = head_dim}, sharding,
                             bench::sleeping_kernel(0, 0), Options{.chunk = model.chunk}};
     const auto tensor = [&](int heads) {
