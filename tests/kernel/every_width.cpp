@@ -4,6 +4,9 @@
 #include "exact.hpp"
 #include "properties.hpp"
 
+#include <rondo/mask/algebra.hpp>
+#include <rondo/mask/window.hpp>
+
 namespace rondo::test {
 
 TEST_CASE("every width is as exact as promised in float") {
@@ -25,6 +28,11 @@ TEST_CASE("every width is as exact as promised in double") {
 
 TEST_CASE("every width gives the same bits with one, two and three threads") {
   check_threads<float>(Problem{causal{}}, {.batch = 1, .heads = 4, .kv_heads = 2, .head_dim = 20, .tokens = 900});
+  // Threads that share the rows of one head, which see some blocks of keys, all but some, or none before the last.
+  constexpr Extents one_head{.batch = 1, .heads = 1, .kv_heads = 1, .head_dim = 8, .tokens = 2000};
+  check_threads<float>(Problem{window{300, 200}}, one_head);
+  check_threads<float>(Problem{!window{300, 200}}, one_head);
+  check_threads<float>(Problem{!causal{}}, one_head);
 }
 
 TEST_CASE("every width keeps NaN and infinity to the rows that may attend to them") {

@@ -50,6 +50,12 @@ struct GradientInput {
   Run queries;
   Run keys;
   Base2<A> base2;
+
+  /// Whether some of these queries of a head may see one of these keys.
+  bool sees(int b, int head, const Run& rows, const KeyBlocks::Range& range) const {
+    return ScoreTile<P, A>(problem, b, head).coverage(rows, keys.part(range.begin, range.end - range.begin)) !=
+           Coverage::none;
+  }
 };
 
 /// One block of keys of one kv head.
@@ -104,15 +110,15 @@ class GradientBlock {
            3 * Scratch::bytes<A>(queries) + Scratch::bytes<IndexRange>(queries);
   }
 
-  GradientBlock(const Input& in, int b, int kv_head, std::int64_t first_key, const WireLayout<T, A>& layout,
+  GradientBlock(const Input& in, int b, int kv_head, const KeyBlocks::Range& keys, const WireLayout<T, A>& layout,
                 std::byte* wire, Scratch scratch)
       : in_(in),
         b_(b),
         kv_head_(kv_head),
-        first_key_(first_key),
+        first_key_(keys.begin),
         size_(size(in.shape)),
         stride_(size_.stride<A>()),
-        count_(static_cast<int>(std::min<std::int64_t>(size_.keys, in.keys.count - first_key))),
+        count_(static_cast<int>(keys.end - keys.begin)),
         columns_(padded_dim<A>(in.shape.head_dim)),
         value_columns_(padded_dim<A>(in.shape.value_dim)),
         depth_(depth_dim<T>(in.shape.head_dim)),
@@ -147,12 +153,6 @@ class GradientBlock {
 
   /// Where the gradient of the score's parameters is summed up, [heads of the group, parameters_per_head], or null.
   void add_parameters_to(double* sums) { parameter_sums_ = sums; }
-
-  /// Whether the queries [row, row + count) of a head see any of these keys.
-  bool sees(int head, std::int64_t row, std::int64_t count) const {
-    return Scores(in_.problem, b_, head).coverage(in_.queries.part(row, count), in_.keys.part(first_key_, count_)) !=
-           Coverage::none;
-  }
 
   /// Adds the part of queries [row, row + size.queries) of one head, to these keys' gradients and to grad_q.
   void fold(int head, std::int64_t row, const Tensor<A, 4, Space>& grad_q) {

@@ -163,38 +163,42 @@ class host_kernel {
         problem, shape, q, grad_out, lse, delta, queries, keys, base2_of<A>(problem)};
     const WireLayout<T, A> layout(shape, Pass::backward, keys.count);
     const GradientSize size = Block::size(shape);
-    const std::int64_t key_blocks = (keys.count + size.keys - 1) / size.keys;
+    const KeyBlocks key_blocks(keys.count, size.keys);
     const std::int64_t query_blocks = (queries.count + size.queries - 1) / size.queries;
     const std::int64_t kv_heads = std::int64_t{shape.batch} * shape.kv_heads;
     const int group = shape.heads / shape.kv_heads;
-    ItemSums<P> item_sums(problem, parameter_sums, key_blocks * kv_heads, group);
+    const ItemOrder items(key_blocks.count(), kv_heads, exec.concurrency());
+    ItemSums<P> item_sums(problem, parameter_sums, items.count(), group);
     const Progress progress(progress_);
-    OrderedRows order(exec.concurrency() > 1 ? kv_heads * group * query_blocks : 0);
-    for_items("rondo::gradient", exec, key_blocks * kv_heads, Block::scratch_bytes(shape), progress,
+    const OrderedRows order(exec.concurrency() > 1 ? kv_heads * group * query_blocks : 0);
+    for_items("rondo::gradient", exec, items.count(), Block::scratch_bytes(shape), progress,
               [&](std::int64_t item, Scratch scratch) {
-                const std::int64_t key_block = item / kv_heads;
-                const int kv_head = static_cast<int>(item % kv_heads % shape.kv_heads);
-                const int b = static_cast<int>(item % kv_heads / shape.kv_heads);
-                Block block(input, b, kv_head, key_block * size.keys, layout, wire.data(), scratch);
-                block.add_parameters_to(item_sums.of(item));
+                const auto [key_block, of_head] = items.at(item);
+                const int kv_head = static_cast<int>(of_head % shape.kv_heads);
+                const int b = static_cast<int>(of_head / shape.kv_heads);
+                const KeyBlocks::Range here = key_blocks.at(key_block);
+                Block block(input, b, kv_head, here, layout, wire.data(), scratch);
+                block.add_parameters_to(item_sums.of(key_block * kv_heads + of_head));
                 for (int member = 0; member < group; ++member) {
+                  const int head = kv_head * group + member;
                   // From the last queries on: under a causal mask these see every block of keys, so that the blocks
                   // follow each other closely.
                   for (std::int64_t at = query_blocks - 1; at >= 0; --at) {
                     const std::int64_t row = at * size.queries;
-                    const std::int64_t rows = std::min<std::int64_t>(size.queries, queries.count - row);
-                    const std::int64_t turn = (item % kv_heads * group + member) * query_blocks + at;
-                    order.wait(turn, key_block);
-                    const int head = kv_head * group + member;
-                    if (block.sees(head, row, rows)) block.fold(head, row, grad_q);
+                    const Run rows = queries.part(row, std::min<std::int64_t>(size.queries, queries.count - row));
+                    const auto seen = [&](const KeyBlocks::Range& range) { return input.sees(b, head, rows, range); };
+                    if (!seen(here)) continue;
+                    const std::int64_t turn = (of_head * group + member) * query_blocks + at;
+                    order.wait(turn, [&] { return key_blocks.last_before(key_block, seen); });
+                    block.fold(head, row, grad_q);
                     order.done(turn, key_block);
                     progress();
                   }
                 }
                 block.store(grad_k, grad_v);
               });
-    for (std::int64_t item = 0; item < key_blocks * kv_heads; ++item) {
-      item_sums.add(item, static_cast<int>(item % kv_heads % shape.kv_heads) * group);
+    for (std::int64_t at = 0; at < items.count(); ++at) {
+      item_sums.add(at, static_cast<int>(at % kv_heads % shape.kv_heads) * group);
     }
   }
 

@@ -74,8 +74,73 @@ void for_items(const char* name, const Exec& exec, std::int64_t items, std::size
   exec.fence(name);
 }
 
-/// Turns of several threads at the same rows of a sum: the n-th block of keys adds to them after the n-1st has, whoever
-/// computes it, so that sums have one order. Counters are kept by the calling thread for its next call.
+/// Items for blocks of keys and heads, in the order in which they are handed out: of as many heads at a time as there are
+/// threads, all first blocks, all second ones ... A head's queries and their gradients are passed over for each of its
+/// blocks: the fewer heads, the more of them is still in the cache.
+class ItemOrder {
+ public:
+  struct Item {
+    std::int64_t block, head;
+  };
+
+  ItemOrder(std::int64_t blocks, std::int64_t heads, std::int64_t threads)
+      : blocks_(blocks), heads_(heads), at_a_time_(std::min(heads, threads)) {}
+
+  std::int64_t count() const { return blocks_ * heads_; }
+  Item at(std::int64_t item) const {
+    const std::int64_t first = item / (blocks_ * at_a_time_) * at_a_time_;
+    const std::int64_t here = std::min(at_a_time_, heads_ - first);
+    const std::int64_t rest = item - first * blocks_;
+    return {rest / here, first + rest % here};
+  }
+
+ private:
+  std::int64_t blocks_, heads_, at_a_time_;
+};
+
+/// A piece's keys, cut into blocks of `keys`; at most the last sixteenth into smaller ones, for threads to end together. The
+/// cuts are the same for any number of threads: sums over blocks depend on them.
+class KeyBlocks {
+ public:
+  /// Keys [begin, end).
+  struct Range {
+    std::int64_t begin, end;
+  };
+
+  KeyBlocks(std::int64_t tokens, int keys)
+      : tokens_(tokens),
+        keys_(keys),
+        small_(keys % 96 == 0 ? 96 : keys),
+        whole_((tokens - tokens / 16 + keys - 1) / keys),
+        count_(whole_ + std::max<std::int64_t>(0, tokens - whole_ * keys + small_ - 1) / small_) {}
+
+  std::int64_t count() const { return count_; }
+  Range at(std::int64_t block) const { return {start_of(block), std::min(tokens_, start_of(block + 1))}; }
+
+  /// The last block before this one with keys that are seen, or -1.
+  /// \param seen  false where no key of a range is, of one block or of several together
+  template <class Seen>
+  std::int64_t last_before(std::int64_t block, const Seen& seen) const {
+    if (block == 0 || !seen(Range{0, start_of(block)})) return -1;
+    do {
+      --block;
+    } while (block >= 0 && !seen(at(block)));
+    return block;
+  }
+
+ private:
+  std::int64_t start_of(std::int64_t block) const {
+    return block <= whole_ ? block * keys_ : whole_ * keys_ + (block - whole_) * small_;
+  }
+
+  std::int64_t tokens_;
+  int keys_, small_;
+  std::int64_t whole_;  ///< blocks of `keys`
+  std::int64_t count_;
+};
+
+/// Turns of several threads at the same rows of a sum: a block of keys adds to them after the last one before it that does,
+/// whoever computes it, so that sums have one order. Counters are kept by the calling thread for its next call.
 class OrderedRows {
  public:
   /// \param rows  groups of rows; 0 when one thread does everything in order anyway
@@ -88,10 +153,12 @@ class OrderedRows {
     counters_ = rows > 0 ? counters.data() : nullptr;
   }
 
-  /// Returns when blocks 0 ... block - 1 have been added.
-  void wait(std::int64_t row, std::int64_t block) const {
+  /// Returns when the block before() has been added; -1: there is none.
+  template <class Before>
+  void wait(std::int64_t row, const Before& before) const {
     if (counters_ == nullptr) return;
-    while (counters_[row].load(std::memory_order_acquire) != block) std::this_thread::yield();
+    const std::int64_t block = before();
+    while (counters_[row].load(std::memory_order_acquire) <= block) std::this_thread::yield();
   }
   void done(std::int64_t row, std::int64_t block) const {
     if (counters_ != nullptr) counters_[row].store(block + 1, std::memory_order_release);
