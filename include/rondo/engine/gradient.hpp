@@ -48,16 +48,15 @@ void round_to(const Exec& exec, const Values& values, const Target& target) {
   const auto heads = static_cast<std::int64_t>(values.extent(2));
   const int dim = static_cast<int>(values.extent(3));
   const auto batch = static_cast<std::int64_t>(values.extent(0));
+  const bool whole_rows = is_host<Exec> && values.stride(3) == 1 && target.stride(3) == 1;
   for_rows(
       "rondo::round", exec, batch, tokens, heads, dim,
       KOKKOS_LAMBDA(const Row<Exec>& row, std::int64_t b, std::int64_t token, std::int64_t head) {
-        if constexpr (is_host<Exec>) {
-          if (values.stride(3) == 1 && target.stride(3) == 1) {
-            const auto* const from = &values(b, token, head, 0);
-            T* const to = &target(b, token, head, 0);
-            for (int d = 0; d < dim; ++d) to[d] = static_cast<T>(from[d]);
-            return;
-          }
+        if (whole_rows) {
+          const auto* const from = &values(b, token, head, 0);
+          T* const to = &target(b, token, head, 0);
+          for (int d = 0; d < dim; ++d) to[d] = static_cast<T>(from[d]);
+          return;
         }
         row.each_eight(dim, [&](int d, int count) {
           Eight<typename Values::non_const_value_type> from;
