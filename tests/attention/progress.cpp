@@ -26,7 +26,7 @@ namespace {
 using Kernel = host_kernel<float>;
 static_assert(ReportsProgress<Kernel>);
 
-constexpr Extents sequence{.batch = 2, .heads = 4, .kv_heads = 2, .head_dim = 16, .tokens = 1801};
+constexpr Extents sequence{.batch = 2, .heads = 4, .kv_heads = 2, .head_dim = 16, .tokens = 3601};
 
 /// What all ranks' transfers have seen.
 struct Asked {
