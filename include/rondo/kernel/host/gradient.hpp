@@ -81,7 +81,7 @@ class GradientBlock {
   /// more where they are stored narrower, and the rows of queries and of grad_out take nearly all of that. Packed keys and
   /// values pass through.
   static GradientSize size(const Shape& shape) {
-    constexpr int step = 96, fewest_queries = 24;  // whole panels and whole groups of rows
+    constexpr int step = key_step, fewest_queries = 24;
     static_assert(step % tile_rows == 0 && step % panel<A> == 0 && fewest_queries % tile_rows == 0);
     for (const int fewest_keys : {2 * step, step}) {
       for (int queries = most_gradient.queries; queries >= fewest_queries; queries /= 2) {

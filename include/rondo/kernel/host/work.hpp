@@ -98,6 +98,10 @@ class ItemOrder {
   std::int64_t blocks_, heads_, at_a_time_;
 };
 
+/// Keys that are whole panels and whole groups of rows, whatever the type and the width: what blocks of keys are made of,
+/// unless the cache has no room for so many.
+inline constexpr int key_step = 96;
+
 /// A piece's keys, cut into blocks of `keys`; at most the last sixteenth into smaller ones, for threads to end together. The
 /// cuts are the same for any number of threads: sums over blocks depend on them.
 class KeyBlocks {
@@ -110,7 +114,7 @@ class KeyBlocks {
   KeyBlocks(std::int64_t tokens, int keys)
       : tokens_(tokens),
         keys_(keys),
-        small_(keys % 96 == 0 ? 96 : keys),
+        small_(keys % key_step == 0 ? key_step : keys),
         whole_((tokens - tokens / 16 + keys - 1) / keys),
         count_(whole_ + std::max<std::int64_t>(0, tokens - whole_ * keys + small_ - 1) / small_) {}
 
