@@ -48,8 +48,12 @@ struct Case {
   void forward() {
     kernel.pack(exec, rondo::Pass::forward, shape, k, v, wire);
     const rondo::SoftmaxState<A, Kokkos::HostSpace> state{m, l, acc};
-    kernel.fold(exec, problem, shape, q, all, wire, all, state, {true, true});
-    kernel.finish(exec, problem, state, out, lse);
+    if constexpr (rondo::FinishesRows<Kernel>) {
+      kernel.fold_last(exec, problem, shape, q, all, wire, all, state, {true, true}, out, lse);
+    } else {
+      kernel.fold(exec, problem, shape, q, all, wire, all, state, {true, true});
+      kernel.finish(exec, problem, state, out, lse);
+    }
   }
   void backward() {
     kernel.delta(exec, out, grad_out, delta);

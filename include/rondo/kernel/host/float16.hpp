@@ -1,10 +1,11 @@
 /// \file
-/// Vectors of float16 as vectors of float: one instruction where the processor has it, elsewhere bit arithmetic.
+/// Vectors of float16 as vectors of float and back: one instruction where the processor has it, elsewhere bit arithmetic.
 #pragma once
 
 #include <rondo/precision.hpp>
 
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -57,6 +58,28 @@ template <class Floats>
   }
 #endif
   return float16_as_floats_by_bits<Floats>(source);
+}
+
+/// Stores floats rounded to float16, as float16 rounds them itself.
+template <class Floats>
+[[gnu::always_inline]] inline void store_as_float16(float16* target, Floats values) {
+#ifdef __AVX512F__
+  if constexpr (sizeof(Floats) == 64) {
+    const __m256i halves = _mm512_maskz_cvtps_ph(0xffff, values, _MM_FROUND_TO_NEAREST_INT);
+    std::memcpy(static_cast<void*>(target), &halves, sizeof(halves));
+    return;
+  }
+#endif
+#ifdef __F16C__
+  if constexpr (sizeof(Floats) == 32) {
+    const __m128i halves = _mm256_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT);
+    std::memcpy(static_cast<void*>(target), &halves, sizeof(halves));
+    return;
+  }
+#endif
+  for (std::size_t lane = 0; lane < sizeof(Floats) / sizeof(float); ++lane) {
+    target[lane] = static_cast<float16>(values[lane]);
+  }
 }
 
 }  // namespace rondo::host

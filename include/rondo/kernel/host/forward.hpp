@@ -40,6 +40,23 @@ struct QueryRows {
   int count = 0;
 };
 
+/// Where rows that see no further keys end up.
+template <class T, class A, class Space>
+struct Outputs {
+  const Tensor<T, 4, Space>& out;
+  const Tensor<A, 3, Space>& lse;
+  Base2<A> base2;
+
+  /// out = acc / l, rounded once; lse = m + ln l in natural units, both with the sink. A row that saw no key and has none: 0
+  /// and -inf.
+  template <ProblemType P>
+  void write(const P& problem, int b, std::int64_t row, int head, A m, A l, const Row<const A>& acc) const {
+    const Finished<A> sums = finished(problem, base2, head, m, l);
+    divide_row<A>(row_of(out, b, row, head), acc, sums.divisor);
+    lse(b, head, row) = sums.lse;
+  }
+};
+
 /// m' = max(m, max s);  acc' = acc·2^(m - m') + Σ 2^(s - m')·v;  l likewise, block of keys by block of keys. One call
 /// folds a whole piece into the state of one block of queries of one head.
 template <class T, class A, ProblemType P, class Space>
@@ -75,7 +92,8 @@ class ForwardBlock {
   /// \param queries  the whole run, of which `mine` are folded
   ForwardBlock(const P& problem, const Shape& shape, const QueryRows& mine, const Run& queries, const Run& keys,
                const WireLayout<T, A>& layout, std::byte* wire, Scratch scratch)
-      : shape_(shape),
+      : problem_(problem),
+        shape_(shape),
         mine_(mine),
         queries_(queries.part(mine.row, mine.count)),
         keys_(keys),
@@ -110,12 +128,13 @@ class ForwardBlock {
     block_.ranges = ranges_;
   }
 
-  /// \param q, state  whole tensors of the query run
+  /// \param q, state, outputs  whole tensors of the query run
   /// \param upcoming  the rows that the thread probably folds next: they and their first keys are asked for while it
   ///                  folds the last keys of these
+  /// \param outputs   where these rows are finished, or null: they go back to the state
   void fold(const Tensor<const T, 4, Space>& q, const SoftmaxState<A, Space>& state, bool first,
-            const QueryRows& upcoming) {
-    if (!first && scores_.coverage(queries_, keys_) == Coverage::none) return;
+            const QueryRows& upcoming, const Outputs<T, A, Space>* outputs) {
+    if (!first && outputs == nullptr && scores_.coverage(queries_, keys_) == Coverage::none) return;
     [[maybe_unused]] const TileUnit<Operand> unit;
     load(q, state, first);
     find_ranges(scores_, queries_, keys_, rows_, ranges_);
@@ -138,7 +157,11 @@ class ForwardBlock {
         fold_keys(block, {k_, v_, next.key, next.count}, fetch_nothing);
       }
     }
-    store(state);
+    if (outputs == nullptr) {
+      store(state);
+    } else {
+      finish(*outputs);
+    }
   }
 
  private:
@@ -326,7 +349,7 @@ class ForwardBlock {
       Vec<A> sum = l[r] * splat(factors.of[r]);
       for (int column = seen.begin; column < seen.end; column += width<A>) {
         const Vec<A> x = exp2_of<A, true>(slope.above(rondo::host::load<A>(row + column), reference));
-        rondo::host::store<A>(target + column, x);
+        store_or_flush<A>(target + column, x);
         sum += x;
       }
       l[r] = sum;
@@ -428,6 +451,14 @@ class ForwardBlock {
     }
   }
 
+  void finish(const Outputs<T, A, Space>& outputs) {
+    const auto& [b, head, row, count] = mine_;
+    for (int r = 0; r < count; ++r) {
+      outputs.write(problem_, b, row + r, head, m_of(r), total<A>(l_[r]),
+                    Row<const A>{acc_ + r * columns_, 1, shape_.value_dim});
+    }
+  }
+
   /// The panel of keys that begins at a column of the block.
   const Operand* keys_at(std::int64_t key, int column) const {
     if constexpr (widened) {
@@ -467,6 +498,7 @@ class ForwardBlock {
   /// m, or 0 for rows that have seen no key yet, so that s - m is never inf - inf.
   static Vec<A> finite(Vec<A> m) { return m == splat(nothing()) ? Vec<A>{} : m; }
 
+  const P& problem_;
   Shape shape_;
   QueryRows mine_;
   Run queries_;

@@ -441,8 +441,13 @@ class GradientBlock {
     }
   }
 
-  /// grad_v += pᵀ·grad_out and grad_k += dsᵀ·q: rows are keys, the depth is the queries that see them.
+  /// grad_v += pᵀ·grad_out and grad_k += dsᵀ·q: rows are keys, the depth is the queries that see them. One after the other,
+  /// so that the rows of grad_out, and then of q, stay in the first-level cache.
   void add_to_keys(const Block& block, int row_groups) {
+    add_to_keys(block, row_groups, grad_v_, p_, grad_out_, value_columns_);
+    add_to_keys(block, row_groups, grad_k_, ds_, q_, columns_);
+  }
+  void add_to_keys(const Block& block, int row_groups, A* sums, const A* weights, const A* values, int columns) {
     for (int key = 0; key < count_; key += tile_rows) {
       int begin = row_groups, end = 0;
       bool masked = false;
@@ -455,11 +460,12 @@ class GradientBlock {
       }
       if (end == 0) continue;
       if (masked && !rows_finite_) {
-        add_to_keys_one_by_one(block, key);
-        continue;
+        for (int one = key; one < std::min(key + tile_rows, count_); ++one) {
+          add_seen(block, one, sums, weights, values, columns);
+        }
+      } else {
+        add_transposed(sums, weights, values, columns, key, begin * tile_rows, end * tile_rows);
       }
-      add_transposed(grad_v_, p_, grad_out_, value_columns_, key, begin * tile_rows, end * tile_rows);
-      add_transposed(grad_k_, ds_, q_, columns_, key, begin * tile_rows, end * tile_rows);
     }
   }
 
@@ -476,12 +482,6 @@ class GradientBlock {
     });
   }
 
-  void add_to_keys_one_by_one(const Block& block, int first) {
-    for (int key = first; key < std::min(first + tile_rows, count_); ++key) {
-      add_seen(block, key, grad_v_, p_, grad_out_, value_columns_);
-      add_seen(block, key, grad_k_, ds_, q_, columns_);
-    }
-  }
   void add_seen(const Block& block, int key, A* sums, const A* weights, const A* values, int columns) const {
     for (int d = 0; d < columns; ++d) {
       A sum{0};

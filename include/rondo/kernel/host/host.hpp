@@ -95,26 +95,18 @@ class host_kernel {
   void fold(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
             const Run& queries, const WireView<memory_space>& wire, const Run& keys,
             const SoftmaxState<accumulate_type, memory_space>& state, Phase phase) const {
-    using Block = ForwardBlock<T, A, P, memory_space>;
-    const WireLayout<T, A> layout(shape, Pass::forward, keys.count);
-    const int block_rows = query_block<A>(shape);
-    const std::int64_t blocks = (queries.count + block_rows - 1) / block_rows;
-    const Progress progress(progress_);
-    const std::int64_t heads = std::int64_t{shape.batch} * shape.heads;
-    const std::int64_t items = blocks * heads;
-    const std::int64_t workers = std::min<std::int64_t>(items, exec.concurrency());
-    // Under a causal mask the last queries have most to do: they go first, so that threads end together.
-    const auto rows_of = [&](std::int64_t item) {
-      if (item >= items) return QueryRows{};
-      const std::int64_t row = (blocks - 1 - item / heads) * block_rows;
-      return QueryRows{static_cast<int>(item % heads / shape.heads), static_cast<int>(item % heads % shape.heads), row,
-                       static_cast<int>(std::min<std::int64_t>(block_rows, queries.count - row))};
-    };
-    for_items("rondo::fold", exec, items, Block::scratch_bytes(shape), progress,
-              [&](std::int64_t item, Scratch scratch) {
-                Block block(problem, shape, rows_of(item), queries, keys, layout, wire.data(), scratch);
-                block.fold(q, state, phase.first, rows_of(item + workers));
-              });
+    fold_rows(exec, problem, shape, q, queries, wire, keys, state, phase, nullptr);
+  }
+
+  /// The same for the last piece, with finish for these rows, whose state is not written.
+  /// \param out  [batch, queries.count, heads, value_dim]; `lse` has the same rows
+  template <ProblemType P>
+  void fold_last(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
+                 const Run& queries, const WireView<memory_space>& wire, const Run& keys,
+                 const SoftmaxState<accumulate_type, memory_space>& state, Phase phase,
+                 const Tensor<T, 4, memory_space>& out, const Tensor<accumulate_type, 3, memory_space>& lse) const {
+    const Outputs<T, A, memory_space> outputs{out, lse, base2_of<A>(problem)};
+    fold_rows(exec, problem, shape, q, queries, wire, keys, state, phase, &outputs);
   }
 
   /// out = acc / l, rounded once; lse = m + ln l in natural units, both with the sink. Rows that saw no key and have none: 0
@@ -122,11 +114,10 @@ class host_kernel {
   template <ProblemType P>
   void finish(const Exec& exec, const P& problem, const SoftmaxState<accumulate_type, memory_space>& state,
               const Tensor<T, 4, memory_space>& out, const Tensor<accumulate_type, 3, memory_space>& lse) const {
-    const Base2<A> base2 = base2_of<A>(problem);
+    const Outputs<T, A, memory_space> outputs{out, lse, base2_of<A>(problem)};
+    const Tensor<const A, 4, memory_space> acc(state.acc);
     for_rows("rondo::finish", exec, out, [&](int b, std::int64_t i, int head) {
-      const Finished<A> row = finished(problem, base2, head, state.m(b, head, i), state.l(b, head, i));
-      divide_row<A>(row_of(out, b, i, head), row_of(state.acc, b, i, head), row.divisor);
-      lse(b, head, i) = row.lse;
+      outputs.write(problem, b, i, head, state.m(b, head, i), state.l(b, head, i), row_of(acc, b, i, head));
     });
   }
 
@@ -204,6 +195,34 @@ class host_kernel {
 
  private:
   using A = accumulate_type;
+
+  /// \param outputs  where rows are finished, or null
+  template <ProblemType P>
+  void fold_rows(const Exec& exec, const P& problem, const Shape& shape, const Tensor<const T, 4, memory_space>& q,
+                 const Run& queries, const WireView<memory_space>& wire, const Run& keys,
+                 const SoftmaxState<accumulate_type, memory_space>& state, Phase phase,
+                 const Outputs<T, accumulate_type, memory_space>* outputs) const {
+    using Block = ForwardBlock<T, A, P, memory_space>;
+    const WireLayout<T, A> layout(shape, Pass::forward, keys.count);
+    const int block_rows = query_block<A>(shape);
+    const std::int64_t blocks = (queries.count + block_rows - 1) / block_rows;
+    const Progress progress(progress_);
+    const std::int64_t heads = std::int64_t{shape.batch} * shape.heads;
+    const std::int64_t items = blocks * heads;
+    const std::int64_t workers = std::min<std::int64_t>(items, exec.concurrency());
+    // Under a causal mask the last queries have most to do: they go first, so that threads end together.
+    const auto rows_of = [&](std::int64_t item) {
+      if (item >= items) return QueryRows{};
+      const std::int64_t row = (blocks - 1 - item / heads) * block_rows;
+      return QueryRows{static_cast<int>(item % heads / shape.heads), static_cast<int>(item % heads % shape.heads), row,
+                       static_cast<int>(std::min<std::int64_t>(block_rows, queries.count - row))};
+    };
+    for_items("rondo::fold", exec, items, Block::scratch_bytes(shape), progress,
+              [&](std::int64_t item, Scratch scratch) {
+                Block block(problem, shape, rows_of(item), queries, keys, layout, wire.data(), scratch);
+                block.fold(q, state, phase.first, rows_of(item + workers), outputs);
+              });
+  }
 
   /// Calls f(b, token, head) for all rows of a tensor [batch, sequence, heads, head_dim].
   template <class F>

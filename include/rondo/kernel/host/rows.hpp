@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <type_traits>
 
 namespace rondo::host {
@@ -50,9 +51,11 @@ template <bool Written, class Tensor4>
 template <class A, class To, class T>
 void load_row(To* to, int padded, const Row<T>& from) {
   int d = 0;
-  if constexpr (std::is_same_v<To, A>) {
-    if (from.element == 1) {
+  if (from.element == 1) {
+    if constexpr (std::is_same_v<To, A>) {
       for (; d + width<A> <= from.count; d += width<A>) store<A>(to + d, load<A>(from.data + d));
+    } else {
+      for (; d + width<A> <= from.count; d += width<A>) std::memcpy(to + d, from.data + d, width<A> * sizeof(To));
     }
   }
   for (; d < from.count; ++d) to[d] = static_cast<To>(from[d]);
@@ -80,17 +83,15 @@ void add_row(const Row<A>& to, const A* from) {
 
 /// to = from / divisor, rounded to T; 0 where the divisor is.
 template <class A, class T>
-void divide_row(const Row<T>& to, const Row<A>& from, A divisor) {
+void divide_row(const Row<T>& to, const Row<const A>& from, A divisor) {
   int d = 0;
   if (divisor == A{0}) {
     for (; d < to.count; ++d) to[d] = static_cast<T>(A{0});
     return;
   }
-  if constexpr (std::is_same_v<T, A>) {
-    if (to.element == 1 && from.element == 1) {
-      const Vec<A> divisors = splat(divisor);
-      for (; d + width<A> <= to.count; d += width<A>) store(to.data + d, load<A>(from.data + d) / divisors);
-    }
+  if (to.element == 1 && from.element == 1) {
+    const Vec<A> divisors = splat(divisor);
+    for (; d + width<A> <= to.count; d += width<A>) store<A>(to.data + d, load<A>(from.data + d) / divisors);
   }
   for (; d < to.count; ++d) to[d] = static_cast<T>(from[d] / divisor);
 }

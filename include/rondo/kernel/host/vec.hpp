@@ -83,6 +83,8 @@ template <>
 struct vector_of<float> {
   typedef float type __attribute__((vector_size(bytes_of_vector<float>)));
   typedef std::int32_t integers __attribute__((vector_size(bytes_of_vector<float>)));
+  typedef std::uint32_t words __attribute__((vector_size(bytes_of_vector<float>)));
+  typedef std::uint16_t halves __attribute__((vector_size(bytes_of_vector<float> / 2)));
 };
 template <>
 struct vector_of<double> {
@@ -156,11 +158,16 @@ template <class A, class T>
   if constexpr (std::is_same_v<T, A>) {
     std::memcpy(&result, source, sizeof(result));
   } else if constexpr (std::is_same_v<T, bfloat16>) {
-    typedef std::uint16_t Halves __attribute__((vector_size(bytes_of_vector<A> / 2)));
-    Halves bits;
+#if defined(__AVX512F__) && RONDO_HOST_VECTOR_BYTES == 64  // which GCC would do by halves
+    __m256i bits;
     std::memcpy(&bits, source, sizeof(bits));
-    const Ints<A> wide = __builtin_convertvector(bits, Ints<A>) << 16;
-    result = std::bit_cast<Vec<A>>(wide);
+    const Ints<A> wide = std::bit_cast<Ints<A>>(_mm512_maskz_cvtepu16_epi32(0xffff, bits));
+#else
+    typename vector_of<A>::halves bits;
+    std::memcpy(&bits, source, sizeof(bits));
+    const Ints<A> wide = __builtin_convertvector(bits, Ints<A>);
+#endif
+    result = std::bit_cast<Vec<A>>(wide << 16);
   } else if constexpr (std::is_same_v<T, float16>) {
     result = float16_as_floats<Vec<A>>(source);
   } else {
@@ -176,15 +183,36 @@ template <class A>
   *reinterpret_cast<Unaligned*>(target) = value;
 }
 
-/// Stores elements rounded to bfloat16.
+/// Stores elements rounded to bfloat16, as bfloat16 rounds them itself.
 template <class A>
 [[gnu::always_inline]] inline void store(bfloat16* target, Vec<A> value) {
+  using Words = typename vector_of<A>::words;
+  using Halves = typename vector_of<A>::halves;
+  const Words bits = std::bit_cast<Words>(value);
+  const Words rounded = bits + 0x7fffu + (bits >> 16 & 1u);
+  const Words wide = (bits & 0x7fffffffu) > 0x7f800000u ? bits | 0x00400000u : rounded;  // NaN stays NaN
+  const Halves halves = __builtin_convertvector(wide >> 16, Halves);
+  std::memcpy(static_cast<void*>(target), &halves, sizeof(halves));
+}
+
+/// Stores elements rounded to float16.
+template <class A>
+[[gnu::always_inline]] inline void store(float16* target, Vec<A> value) {
+  store_as_float16(target, value);
+}
+
+/// Stores elements of which those below the normal numbers may become zero: what the processor's own rounding to bfloat16
+/// makes of them.
+template <class A, class T>
+[[gnu::always_inline]] inline void store_or_flush(T* target, Vec<A> value) {
 #if RONDO_HOST_PAIRS
-  const __m256bh rounded = _mm512_cvtneps_pbh(value);
-  std::memcpy(static_cast<void*>(target), &rounded, sizeof(rounded));
-#else
-  for (int lane = 0; lane < width<A>; ++lane) target[lane] = static_cast<bfloat16>(value[lane]);
+  if constexpr (std::is_same_v<T, bfloat16>) {
+    const __m256bh rounded = _mm512_cvtneps_pbh(value);
+    std::memcpy(static_cast<void*>(target), &rounded, sizeof(rounded));
+    return;
+  }
 #endif
+  store<A>(target, value);
 }
 
 /// a > b ? a : b, so b where either is NaN.

@@ -8,8 +8,11 @@
 #include <rondo/problem.hpp>
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 namespace rondo::host {
 inline namespace RONDO_HOST_NAMESPACE {
@@ -126,20 +129,41 @@ struct SourceRows {
   T at(int i, int d) const { return data[i * token + d * element]; }
 };
 
+/// Looks for numbers that are not finite, which make NaN of a zero, in several sums at a time: one would wait for itself.
+template <class A>
+class FiniteCheck {
+ public:
+  /// \tparam Turn  which of the sums: neighbouring calls take different ones
+  template <int Turn>
+  [[gnu::always_inline]] void add(Vec<A> x) {
+    zeros_[Turn % sums] += x * splat(A{0});
+  }
+  bool passed() const { return total<A>((zeros_[0] + zeros_[1]) + (zeros_[2] + zeros_[3])) == A{0}; }
+
+ private:
+  static constexpr int sums = 4;
+  Vec<A> zeros_[sums]{};
+};
+
 /// Whether `count` packed numbers, a multiple of the vector width, are all finite.
 template <class A, class T>
 bool all_finite(const T* packed, std::int64_t count) {
-  Vec<A> zeros{};
-  for (std::int64_t at = 0; at < count; at += width<A>) zeros += load<A>(packed + at) * splat(A{0});
-  return total<A>(zeros) == A{0};
+  FiniteCheck<A> finite;
+  std::int64_t at = 0;
+  for (; at + 4 * width<A> <= count; at += 4 * width<A>) {
+    unrolled<4>([&](auto part) RONDO_INLINE_LAMBDA { finite.template add<part>(load<A>(packed + at + part * width<A>)); });
+  }
+  for (; at < count; at += width<A>) finite.template add<0>(load<A>(packed + at));
+  return finite.passed();
 }
 
 /// Packs one panel, zeros behind the last token and the last element; says whether all of it is finite.
 template <class A, class T>
-bool pack_panel(T* target, const SourceRows<T>& rows) {
+bool pack_panel(T* target, SourceRows<T> rows) {
   constexpr int lanes = width<A>;
   constexpr int step = depth_step<T>;
   using Unit = std::conditional_t<step == 1, T, float>;  // what moves as a whole: an element, or a pair
+  FiniteCheck<A> finite;
   int d = 0;
   if (rows.count == panel<A> && rows.element == 1) {
     for (; d + lanes * step <= rows.width; d += lanes * step) {
@@ -147,8 +171,12 @@ bool pack_panel(T* target, const SourceRows<T>& rows) {
         Bits<Unit, lanes> block[lanes];
         const T* from = rows.data + part * rows.token + d;
         T* to = target + d * panel<A> + part * step;
-        unrolled<lanes>([&](auto i)
-                            RONDO_INLINE_LAMBDA { std::memcpy(&block[i], from + i * rows.token, sizeof(block[i])); });
+        unrolled<lanes>([&](auto i) RONDO_INLINE_LAMBDA {
+          std::memcpy(&block[i], from + i * rows.token, sizeof(block[i]));
+          unrolled<step>([&](auto half) RONDO_INLINE_LAMBDA {
+            finite.template add<i>(load<A>(from + i * rows.token + half * lanes));
+          });
+        });
         transpose<lanes>(block);
         unrolled<lanes>([&](auto i) RONDO_INLINE_LAMBDA {
           std::memcpy(static_cast<void*>(to + i * step * panel<A>), &block[i], sizeof(block[i]));
@@ -156,38 +184,58 @@ bool pack_panel(T* target, const SourceRows<T>& rows) {
       }
     }
   }
+  const int rest = d;
   for (; d < depth_dim<T>(rows.width); ++d) {
     for (int i = 0; i < panel<A>; ++i) {
       const bool held = i < rows.count && d < rows.width;
       target[d / step * step * panel<A> + i * step + d % step] = held ? rows.at(i, d) : static_cast<T>(A{0});
     }
   }
-  return all_finite<A>(target, panel<A> * depth_dim<T>(rows.width));
+  return all_finite<A>(target + rest * panel<A>, (d - rest) * panel<A>) && finite.passed();
+}
+
+/// One vector of elements of each of two tokens, in two rows or, of Step 2, element by element in pairs.
+/// \tparam Turn  for the check
+template <class A, int Step, int Turn, class T>
+[[gnu::always_inline]] inline void copy_two(T* to, const T* from, int columns, std::int64_t token,
+                                            FiniteCheck<A>& finite) {
+  const Vec<A> first = load<A>(from), second = load<A>(from + token);
+  finite.template add<Turn>(first);
+  finite.template add<Turn + 1>(second);
+  if constexpr (Step == 1) {
+    std::memcpy(static_cast<void*>(to), from, width<A> * sizeof(T));
+    std::memcpy(static_cast<void*>(to + columns), from + token, width<A> * sizeof(T));
+  } else {
+    static_assert(Step == 2 && std::is_same_v<T, bfloat16> && std::endian::native == std::endian::little);
+    using Words = typename vector_of<A>::words;  // their upper halves are the elements
+    const Words pairs = std::bit_cast<Words>(first) >> 16 | std::bit_cast<Words>(second);
+    std::memcpy(static_cast<void*>(to), &pairs, sizeof(pairs));
+  }
 }
 
 /// Packs a panel's tokens as rows of at most two vectors of elements, [first, first + columns) of head_dim; zeros behind
 /// the last element and the last token. Says whether all is finite.
 /// \tparam Step  tokens that stand together
 template <class A, int Step, class T>
-bool pack_rows(T* target, const SourceRows<T>& rows, int first, int columns) {
-  const int real = std::min(columns, rows.width - first);
-  for (int i = 0; i < panel<A>; i += Step) {
-    T* to = target + i * columns;
-    const int held = i + Step <= rows.count && rows.element == 1 ? real : 0;
-    if (held > 0) {
-      const T* from = rows.data + i * rows.token + first;
-      if constexpr (Step == 1) {
-        std::copy_n(from, held, to);
-      } else {
-        for (int d = 0; d < held; ++d) {
-          for (int member = 0; member < Step; ++member) to[d * Step + member] = from[member * rows.token + d];
-        }
+bool pack_rows(T* target, SourceRows<T> rows, int first, int columns) {
+  if (rows.count == panel<A> && rows.element == 1 && first + columns <= rows.width) {
+    FiniteCheck<A> finite;
+    for_column_tiles<A>(columns, [&](int /*column*/, auto vectors) RONDO_INLINE_LAMBDA {
+      for (int i = 0; i < panel<A>; i += 2) {
+        unrolled<vectors>([&](auto c) RONDO_INLINE_LAMBDA {
+          copy_two<A, Step, 2 * c>(target + i * columns + c * width<A> * Step,
+                                   rows.data + i * rows.token + first + c * width<A>, columns, rows.token, finite);
+        });
       }
-    }
-    for (int d = held; d < columns; ++d) {
+    });
+    return finite.passed();
+  }
+  for (int i = 0; i < panel<A>; i += Step) {
+    T* const to = target + i * columns;
+    for (int d = 0; d < columns; ++d) {
       for (int member = 0; member < Step; ++member) {
-        to[d * Step + member] =
-            i + member < rows.count && d < real ? rows.at(i + member, first + d) : static_cast<T>(A{0});
+        const bool held = i + member < rows.count && first + d < rows.width;
+        to[d * Step + member] = held ? rows.at(i + member, first + d) : static_cast<T>(A{0});
       }
     }
   }
