@@ -170,11 +170,11 @@ class GradientBlock {
     }
     const int row_groups = (here + tile_rows - 1) / tile_rows;
     const int turns = round_up(count_, panel<A>) / panel<A> * row_groups;
-    int turn = 0;
+    int fetched = 0, due = 0;
     for (int column = 0; column < count_; column += panel<A>) {
       const Operands operands = operands_of(column);
       for (int group = 0; group < row_groups; ++group) {
-        fetch_rows(head, row, here, grad_q, turn++, turns);
+        for (due += size_.queries; due >= turns; due -= turns) fetch_rows(head, row, here, grad_q, fetched++);
         tile(block, operands, group * tile_rows, column, cover(block, group, column));
       }
     }
@@ -234,34 +234,31 @@ class GradientBlock {
         load_row<A>(grad_out_operand_ + r * value_depth_, value_depth_,
                     real ? row_of(in_.grad_out, b_, row + r, head) : Row<const T>{});
       }
-      lse2_[r] = -rondo::detail::minus_infinity<A>;
-      lse2_factor_[r] = A{1};
-      delta_[r] = A{0};
-      if (!real) continue;
+      lse2_[r] = real ? in_.lse(b_, head, row + r) : rondo::detail::minus_infinity<A>;
+      delta_[r] = real ? in_.delta(b_, head, row + r) : A{0};
+    }
+    const Base2<A> base2 = in_.base2;
+    for (int r = 0; r < size_.queries; ++r) {  // vector code
+      const A lse = lse2_[r];
       // Where nothing was seen, lse = -inf and every p must be 0: s - inf.
-      const A lse = in_.lse(b_, head, row + r);
-      if (lse != rondo::detail::minus_infinity<A>) {
-        lse2_[r] = in_.base2.lse2(lse);
-        lse2_factor_[r] = in_.base2.lse2_factor(lse);
-      }
-      delta_[r] = in_.delta(b_, head, row + r);
+      const bool seen = lse != rondo::detail::minus_infinity<A>;
+      lse2_[r] = seen ? base2.lse2(lse) : -rondo::detail::minus_infinity<A>;
+      lse2_factor_[r] = base2.lse2_factor(seen ? lse : A{0});
     }
     rows_finite_ =
         all_finite<A>(q_, size_.queries * columns_) && all_finite<A>(grad_out_, size_.queries * value_columns_);
   }
 
-  /// Asks for one of several shares of the rows that are needed soon: of grad_q to be added to, and of q and grad_out,
-  /// where the queries before these come next.
+  /// Asks for what is needed soon of one row: of grad_q to be added to, and of q and grad_out, where the queries before
+  /// these come next.
   [[gnu::always_inline]] void fetch_rows(int head, std::int64_t row, int here, const Tensor<A, 4, Space>& grad_q,
-                                         int turn, int turns) const {
+                                         int r) const {
     const int head_dim = in_.shape.head_dim, value_dim = in_.shape.value_dim;
-    for (int r = size_.queries * turn / turns; r < size_.queries * (turn + 1) / turns; ++r) {
-      if (r < here) fetch_row<true>(grad_q, b_, row + r, head, 0, lines_of<A>(head_dim));
-      const std::int64_t before = row - size_.queries + r;
-      if (row == 0) continue;
-      fetch_row<false>(in_.q, b_, before, head, 0, lines_of<T>(head_dim));
-      fetch_row<false>(in_.grad_out, b_, before, head, 0, lines_of<T>(value_dim));
-    }
+    if (r < here) fetch_row<true>(grad_q, b_, row + r, head, 0, lines_of<A>(head_dim));
+    if (row == 0) return;
+    const std::int64_t before = row - size_.queries + r;
+    fetch_row<false>(in_.q, b_, before, head, 0, lines_of<T>(head_dim));
+    fetch_row<false>(in_.grad_out, b_, before, head, 0, lines_of<T>(value_dim));
   }
 
   Coverage cover(const Block& block, int group, int column) {
