@@ -151,7 +151,8 @@ bool all_finite(const T* packed, std::int64_t count) {
   FiniteCheck<A> finite;
   std::int64_t at = 0;
   for (; at + 4 * width<A> <= count; at += 4 * width<A>) {
-    unrolled<4>([&](auto part) RONDO_INLINE_LAMBDA { finite.template add<part>(load<A>(packed + at + part * width<A>)); });
+    unrolled<4>([&](auto part)
+                    RONDO_INLINE_LAMBDA { finite.template add<part>(load<A>(packed + at + part * width<A>)); });
   }
   for (; at < count; at += width<A>) finite.template add<0>(load<A>(packed + at));
   return finite.passed();
