@@ -19,6 +19,7 @@ template <class Floats>
 struct parts_of {
   typedef std::uint16_t halves __attribute__((vector_size(sizeof(Floats) / 2)));
   typedef std::int32_t words __attribute__((vector_size(sizeof(Floats))));
+  typedef std::uint32_t unsigned_words __attribute__((vector_size(sizeof(Floats))));
 };
 
 /// float16's conversion to float, for as many as a vector of floats holds: exact, NaN becomes quiet.

@@ -174,7 +174,7 @@ class GradientBlock {
     for (int column = 0; column < count_; column += panel<A>) {
       const Operands operands = operands_of(column);
       for (int group = 0; group < row_groups; ++group) {
-        for (due += size_.queries; due >= turns; due -= turns) fetch_rows(head, row, here, grad_q, fetched++);
+        for (due += size_.queries; due >= turns; due -= turns) fetch_ahead(head, row, here, grad_q, fetched++);
         tile(block, operands, group * tile_rows, column, cover(block, group, column));
       }
     }
@@ -251,8 +251,8 @@ class GradientBlock {
 
   /// Asks for what is needed soon of one row: of grad_q to be added to, and of q and grad_out, where the queries before
   /// these come next.
-  [[gnu::always_inline]] void fetch_rows(int head, std::int64_t row, int here, const Tensor<A, 4, Space>& grad_q,
-                                         int r) const {
+  [[gnu::always_inline]] void fetch_ahead(int head, std::int64_t row, int here, const Tensor<A, 4, Space>& grad_q,
+                                          int r) const {
     const int head_dim = in_.shape.head_dim, value_dim = in_.shape.value_dim;
     if (r < here) fetch_row<true>(grad_q, b_, row + r, head, 0, lines_of<A>(head_dim));
     if (row == 0) return;
@@ -438,13 +438,8 @@ class GradientBlock {
     }
   }
 
-  /// grad_v += pᵀ·grad_out and grad_k += dsᵀ·q: rows are keys, the depth is the queries that see them. One after the other,
-  /// so that the rows of grad_out, and then of q, stay in the first-level cache.
+  /// grad_v += pᵀ·grad_out and grad_k += dsᵀ·q: rows are keys, the depth is the queries that see them.
   void add_to_keys(const Block& block, int row_groups) {
-    add_to_keys(block, row_groups, grad_v_, p_, grad_out_, value_columns_);
-    add_to_keys(block, row_groups, grad_k_, ds_, q_, columns_);
-  }
-  void add_to_keys(const Block& block, int row_groups, A* sums, const A* weights, const A* values, int columns) {
     for (int key = 0; key < count_; key += tile_rows) {
       int begin = row_groups, end = 0;
       bool masked = false;
@@ -457,12 +452,11 @@ class GradientBlock {
       }
       if (end == 0) continue;
       if (masked && !rows_finite_) {
-        for (int one = key; one < std::min(key + tile_rows, count_); ++one) {
-          add_seen(block, one, sums, weights, values, columns);
-        }
-      } else {
-        add_transposed(sums, weights, values, columns, key, begin * tile_rows, end * tile_rows);
+        add_to_keys_one_by_one(block, key);
+        continue;
       }
+      add_transposed(grad_v_, p_, grad_out_, value_columns_, key, begin * tile_rows, end * tile_rows);
+      add_transposed(grad_k_, ds_, q_, columns_, key, begin * tile_rows, end * tile_rows);
     }
   }
 
@@ -479,6 +473,12 @@ class GradientBlock {
     });
   }
 
+  void add_to_keys_one_by_one(const Block& block, int first) {
+    for (int key = first; key < std::min(first + tile_rows, count_); ++key) {
+      add_seen(block, key, grad_v_, p_, grad_out_, value_columns_);
+      add_seen(block, key, grad_k_, ds_, q_, columns_);
+    }
+  }
   void add_seen(const Block& block, int key, A* sums, const A* weights, const A* values, int columns) const {
     for (int d = 0; d < columns; ++d) {
       A sum{0};

@@ -83,8 +83,6 @@ template <>
 struct vector_of<float> {
   typedef float type __attribute__((vector_size(bytes_of_vector<float>)));
   typedef std::int32_t integers __attribute__((vector_size(bytes_of_vector<float>)));
-  typedef std::uint32_t words __attribute__((vector_size(bytes_of_vector<float>)));
-  typedef std::uint16_t halves __attribute__((vector_size(bytes_of_vector<float> / 2)));
 };
 template <>
 struct vector_of<double> {
@@ -163,7 +161,7 @@ template <class A, class T>
     std::memcpy(&bits, source, sizeof(bits));
     const Ints<A> wide = std::bit_cast<Ints<A>>(_mm512_maskz_cvtepu16_epi32(0xffff, bits));
 #else
-    typename vector_of<A>::halves bits;
+    typename parts_of<Vec<A>>::halves bits;
     std::memcpy(&bits, source, sizeof(bits));
     const Ints<A> wide = __builtin_convertvector(bits, Ints<A>);
 #endif
@@ -186,8 +184,8 @@ template <class A>
 /// Stores elements rounded to bfloat16, as bfloat16 rounds them itself.
 template <class A>
 [[gnu::always_inline]] inline void store(bfloat16* target, Vec<A> value) {
-  using Words = typename vector_of<A>::words;
-  using Halves = typename vector_of<A>::halves;
+  using Words = typename parts_of<Vec<A>>::unsigned_words;
+  using Halves = typename parts_of<Vec<A>>::halves;
   const Words bits = std::bit_cast<Words>(value);
   const Words rounded = bits + 0x7fffu + (bits >> 16 & 1u);
   const Words wide = (bits & 0x7fffffffu) > 0x7f800000u ? bits | 0x00400000u : rounded;  // NaN stays NaN

@@ -208,7 +208,7 @@ template <class A, int Step, int Turn, class T>
     std::memcpy(static_cast<void*>(to + columns), from + token, width<A> * sizeof(T));
   } else {
     static_assert(Step == 2 && std::is_same_v<T, bfloat16> && std::endian::native == std::endian::little);
-    using Words = typename vector_of<A>::words;  // their upper halves are the elements
+    using Words = typename parts_of<Vec<A>>::unsigned_words;  // their upper halves are the elements
     const Words pairs = std::bit_cast<Words>(first) >> 16 | std::bit_cast<Words>(second);
     std::memcpy(static_cast<void*>(to), &pairs, sizeof(pairs));
   }
@@ -231,14 +231,12 @@ bool pack_rows(T* target, SourceRows<T> rows, int first, int columns) {
     });
     return finite.passed();
   }
-  for (int i = 0; i < panel<A>; i += Step) {
-    T* const to = target + i * columns;
-    for (int d = 0; d < columns; ++d) {
-      for (int member = 0; member < Step; ++member) {
-        const bool held = i + member < rows.count && first + d < rows.width;
-        to[d * Step + member] = held ? rows.at(i + member, first + d) : static_cast<T>(A{0});
-      }
-    }
+  const int real = std::min(columns, rows.width - first);
+  for (int i = 0; i < panel<A>; ++i) {
+    T* const to = target + i / Step * Step * columns + i % Step;
+    const int held = i < rows.count ? real : 0;
+    for (int d = 0; d < held; ++d) to[d * Step] = rows.at(i, first + d);
+    for (int d = held; d < columns; ++d) to[d * Step] = static_cast<T>(A{0});
   }
   return all_finite<A>(target, panel<A> * columns);
 }
