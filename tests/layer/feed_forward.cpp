@@ -116,7 +116,7 @@ TEMPLATE_LIST_TEST_CASE("feed_forward is as exact as plain loops in its arithmet
       feed_forward<T, F> layer(24, 40, block);
       Errors out("out"), grad_x("grad_x"), grad_up("grad_up"), grad_down("grad_down"), grad_gate("grad_gate");
       for (int draw = 0; draw < draws; ++draw) {
-        Data<T, F> data(tokens, 24, 40, seed + 1000 * draw);
+        Data<T, F> data(tokens, 24, 40, seed + 1000 * static_cast<std::uint64_t>(draw));
         const auto exact = data.template reference<long double>();
         const auto loops = data.template reference<T>();
         layer.forward(data.x, data.weights, data.out);
@@ -194,7 +194,7 @@ TEST_CASE("feed_forward works on columns of wider matrices and touches nothing b
   }
   feed_forward<double, gelu> layer(4, 6, 4);
   layer.forward(x, data.weights, out);
-  CHECK(error(plain<double>(out), data.reference<long double>().out).largest < 1e-14);
+  CHECK(largest_error(plain<double>(out), data.reference<long double>().out) < 1e-14);
   CHECK(plain<double>(x).values == plain<double>(data.x).values);
   for (int i = 0; i < 9; ++i) {
     for (const int j : {0, 9, 10}) CHECK(wide(i, j) == 99);

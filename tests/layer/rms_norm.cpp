@@ -77,7 +77,7 @@ TEMPLATE_TEST_CASE("rms_norm is as exact as plain loops in its arithmetic", "", 
       rms_norm<TestType> layer(dim, epsilon);
       Errors out("out"), grad_x("grad_x"), grad_weight("grad_weight");
       for (int draw = 0; draw < draws; ++draw) {
-        Data<TestType> data(tokens, dim, seed + 1000 * draw);
+        Data<TestType> data(tokens, dim, seed + 1000 * static_cast<std::uint64_t>(draw));
         const auto exact = data.template reference<long double>();
         const auto loops = data.template reference<TestType>();
         layer.forward(data.x, data.weight, data.out);
