@@ -2,7 +2,7 @@
 /// What is to be computed: the options and the tensors of the file, checked against each other.
 #pragma once
 
-#include "chosen.hpp"
+#include "granules.hpp"
 #include "mapped_file.hpp"
 #include "options.hpp"
 
@@ -24,7 +24,7 @@ using Lengths = rondo::Lengths<Kokkos::HostSpace>;
 /// The same on every rank.
 struct Request {
   rondo::Shape shape;
-  rondo::cross<chosen_sharding, chosen_sharding> sharding;
+  rondo::cross<rondo::any_sharding, rondo::any_sharding> sharding;
   rondo::intervals mask;
   std::shared_ptr<const Documents> documents;  ///< what the mask looks into
   std::shared_ptr<const Lengths> lengths;
@@ -220,9 +220,12 @@ inline Request make_request(const Options& options, const safetensors::Input& in
   request.shape = request.shape.checked();
   request.reproducible = options.reproducible;
   request.chunk = options.chunk.value_or(options.reproducible ? 512 : 4096);
-  const std::int64_t granule = options.reproducible ? request.chunk : 1;
-  request.sharding = {chosen_sharding::named(options.sharding, q[1], granule),
-                      chosen_sharding::named(options.sharding, k[1], granule)};
+  const auto sharding = [&](std::int64_t tokens) -> rondo::any_sharding {
+    if (!options.reproducible) return rondo::any_sharding::named(options.sharding, tokens);
+    const std::int64_t granule = request.chunk;
+    return in_granules{rondo::any_sharding::named(options.sharding, (tokens + granule - 1) / granule), tokens, granule};
+  };
+  request.sharding = {sharding(q[1]), sharding(k[1])};
   request.dtype = compute_type(options, in.header());
   request.documents = read_documents(in);
   request.lengths = read_lengths(in);

@@ -17,8 +17,9 @@ class own_rank_only {
  public:
   static constexpr int code = 1001;
 
-  /// \param sharding  the code of contiguous, striped or zigzag
-  own_rank_only(int sharding, int ranks, std::int64_t tokens) : sharding_(sharding), ranks_(ranks), tokens_(tokens) {}
+  /// \param sharding  contiguous, striped or zigzag
+  own_rank_only(const rondo::any_sharding& sharding, int ranks)
+      : sharding_(sharding.kind()), ranks_(ranks), tokens_(sharding.total_tokens()) {}
 
   KOKKOS_FUNCTION bool allows(int /*batch*/, int /*head*/, std::int64_t query, std::int64_t key) const {
     return key <= query && owner(part(query)) == owner(part(key));
@@ -66,11 +67,11 @@ class own_rank_only {
 static_assert(rondo::Mask<own_rank_only>);
 
 /// What is left to a query, in words.
-inline std::string what_is_own(int sharding, int ranks, std::int64_t tokens) {
-  if (sharding == rondo::striped::code) return "every " + std::to_string(ranks) + ". byte before it";
-  const std::int64_t stretch = tokens / (sharding == rondo::zigzag::code ? 2 * ranks : ranks);
-  return "the bytes before it in " + std::string(sharding == rondo::zigzag::code ? "two stretches" : "one stretch") +
-         " of " + std::to_string(stretch);
+inline std::string what_is_own(const rondo::any_sharding& sharding, int ranks) {
+  if (sharding.kind() == rondo::striped::code) return "every " + std::to_string(ranks) + ". byte before it";
+  const bool two = sharding.kind() == rondo::zigzag::code;
+  return "the bytes before it in " + std::string(two ? "two stretches" : "one stretch") + " of " +
+         std::to_string(sharding.total_tokens() / (two ? 2 * ranks : ranks));
 }
 
 }  // namespace train

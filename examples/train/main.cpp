@@ -34,30 +34,15 @@ extern "C" void on_signal(int signal) {
 }
 
 /// Runs all ranks as threads of this process. The layers compute on the host, so the ring does.
-template <rondo::Sharding ShardingT>
-Outcome run_in_process(const Options& options, const train::Corpus& corpus, const ShardingT& sharding) {
+Outcome run_in_process(const Options& options, const train::Corpus& corpus) {
   Outcome outcome;
   rondo::in_process_group<Kokkos::DefaultHostExecutionSpace> group(
       options.ranks, {.threads_per_rank = 1, .deadline = rondo::Deadline{options.deadline}});
   group.run([&](auto& comm) {
-    Outcome mine = train::run_rank(comm, options, corpus, sharding);
+    Outcome mine = train::run_rank(comm, options, corpus);
     if (comm.rank() == 0) outcome = std::move(mine);
   });
   return outcome;
-}
-
-/// Calls run(sharding) with the one that was asked for.
-template <class Run>
-Outcome with_sharding(const Options& options, const Run& run) {
-  const std::int64_t context = options.recipe.context;
-  if (options.sharding == "contiguous") return run(rondo::contiguous{context});
-  if (options.sharding == "zigzag") return run(rondo::zigzag{context});
-  return run(rondo::striped{context});
-}
-
-int sharding_code(const Options& options) {
-  if (options.sharding == "contiguous") return rondo::contiguous::code;
-  return options.sharding == "zigzag" ? rondo::zigzag::code : rondo::striped::code;
 }
 
 void introduce(const Options& options, const train::Corpus& corpus) {
@@ -103,7 +88,7 @@ void summarise(const Options& options, const Outcome& outcome) {
   }
   std::printf("held-out text: %.4f with the ring", outcome.held_out);
   if (outcome.ring_ranks > 1) {
-    const std::string own = train::what_is_own(sharding_code(options), outcome.ring_ranks, options.recipe.context);
+    const std::string own = train::what_is_own(options.chosen_sharding(), outcome.ring_ranks);
     std::printf(", %.4f when cut off from all other ranks (a byte then sees %s)", outcome.cut_off, own.c_str());
   }
   std::printf("\n");
@@ -129,8 +114,7 @@ void train_and_tell(const Options& options, const train::Corpus& corpus, const R
 }
 
 void run_on_threads(const Options& options, const train::Corpus& corpus) {
-  const Outcome outcome =
-      with_sharding(options, [&](const auto& sharding) { return run_in_process(options, corpus, sharding); });
+  const Outcome outcome = run_in_process(options, corpus);
   summarise(options, outcome);
   show_sample(options, outcome);
 }
@@ -146,8 +130,7 @@ int run_on_processes(Options options) {
     int left = mpi.size();
     train_and_tell(options, corpus, [&](const Options&, const train::Corpus&) {
       bool speaks = false;
-      const Outcome outcome = with_sharding(
-          options, [&](const auto& sharding) { return train::run_over_mpi(options, corpus, sharding, left, speaks); });
+      const Outcome outcome = train::run_over_mpi(options, corpus, left, speaks);
       Options now = options;
       now.ranks = left;
       if (speaks) {

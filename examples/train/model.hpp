@@ -21,7 +21,7 @@
 namespace train {
 
 /// One rank's part of the model. Holds activations, no weights. \tparam Kernel says the number type: float or double.
-template <rondo::Communicator Comm, rondo::Sharding ShardingT,
+template <rondo::Communicator Comm,
           rondo::BlockKernel Kernel = rondo::default_kernel<float, typename Comm::execution_space>>
 class Model {
  public:
@@ -33,7 +33,7 @@ class Model {
 
   /// Every rank makes one with the same arguments. The context is the sharding's number of tokens.
   /// \param recompute  what is computed again in the backward pass instead of kept: to the same bits
-  Model(Comm& comm, const ModelShape& shape, const ShardingT& sharding, const Kernel& kernel = {},
+  Model(Comm& comm, const ModelShape& shape, const rondo::any_sharding& sharding, const Kernel& kernel = {},
         const rondo::Options& options = {}, Recompute recompute = Recompute::nothing)
       : comm_(comm),
         shape_(shape),
@@ -216,7 +216,7 @@ class Model {
   Comm& comm_;
   ModelShape shape_;
   Recompute recompute_;
-  rondo::RingAttention<Comm, ShardingT, Kernel> attention_;
+  rondo::RingAttention<Comm, rondo::any_sharding, Kernel> attention_;
   rondo::rms_norm<T> norm_;
   rondo::rope<T> rope_;
   rondo::feed_forward<T> feed_forward_;

@@ -40,14 +40,13 @@ class MpiScope {
 /// One rank's run. When another rank fails, those that are left go on from the last checkpoint, or from the beginning if
 /// there is none yet. (The launcher has to let them live: mpiexec --with-ft ulfm of Open MPI.)
 /// \param ranks  how many are left at the end
-template <rondo::Sharding ShardingT>
-Outcome run_over_mpi(Options options, const Corpus& corpus, const ShardingT& sharding, int& ranks, bool& speaks) {
+inline Outcome run_over_mpi(Options options, const Corpus& corpus, int& ranks, bool& speaks) {
   using Comm = rondo::mpi_communicator<Kokkos::DefaultHostExecutionSpace>;
   auto comm = std::make_unique<Comm>(MPI_COMM_WORLD, rondo::MpiOptions{.deadline = rondo::Deadline{options.deadline}});
   const int rings = options.data_parallel;
   for (;;) {
     try {
-      Outcome outcome = run_rank(*comm, options, corpus, sharding);
+      Outcome outcome = run_rank(*comm, options, corpus);
       ranks = comm->size();
       speaks = comm->rank() == 0;
       return outcome;

@@ -44,6 +44,8 @@ struct Options {
   std::filesystem::path metrics;
   SampleOptions sample;
   std::vector<std::string> command;  ///< the command line itself
+
+  rondo::any_sharding chosen_sharding() const { return rondo::any_sharding::named(sharding, recipe.context); }
 };
 
 /// Names the options. Defaults are those of Options, and are shown.

@@ -103,9 +103,10 @@ void make_steps(Comm& comm, TrainerT& trainer, const Options& options, const Cor
 }
 
 /// One rank's whole run.
-template <rondo::Communicator Comm, rondo::Sharding ShardingT>
-Outcome run_rank(Comm& comm, const Options& options, const Corpus& corpus, const ShardingT& sharding) {
+template <rondo::Communicator Comm>
+Outcome run_rank(Comm& comm, const Options& options, const Corpus& corpus) {
   Mesh<Comm> mesh = make_mesh(comm, options.data_parallel);
+  const rondo::any_sharding sharding = options.chosen_sharding();
   Trainer trainer(mesh, options.recipe, sharding, rondo::default_kernel<float, typename Comm::execution_space>{},
                   rondo::Options{.chunk = options.chunk}, rondo::plan::recompute(options.recompute));
   if (options.resume) {
@@ -123,8 +124,7 @@ Outcome run_rank(Comm& comm, const Options& options, const Corpus& corpus, const
   outcome.peak_bytes = peaks;
   if (outcome.finished) {
     outcome.held_out = trainer.loss(corpus.held_out());
-    outcome.cut_off =
-        trainer.loss(corpus.held_out(), own_rank_only(ShardingT::code, mesh.ring.size(), corpus.context()));
+    outcome.cut_off = trainer.loss(corpus.held_out(), own_rank_only(sharding, mesh.ring.size()));
     outcome.weights.assign(trainer.weights().data(), trainer.weights().data() + trainer.weights().size());
   }
   return outcome;

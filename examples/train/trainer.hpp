@@ -25,19 +25,19 @@ struct Recipe {
 };
 
 /// One rank's part of a run.
-template <rondo::Communicator Comm, rondo::Sharding ShardingT,
+template <rondo::Communicator Comm,
           rondo::BlockKernel Kernel = rondo::default_kernel<float, typename Comm::execution_space>>
 class Trainer {
  public:
   using T = typename Kernel::value_type;
 
   /// One ring of all ranks.
-  Trainer(Comm& comm, const Recipe& recipe, const ShardingT& sharding, const Kernel& kernel = {},
+  Trainer(Comm& comm, const Recipe& recipe, const rondo::any_sharding& sharding, const Kernel& kernel = {},
           const rondo::Options& options = {}, Recompute recompute = Recompute::nothing)
       : Trainer(comm, comm, 1, 0, recipe, sharding, kernel, options, recompute) {}
 
   /// Rings side by side. The mesh has to outlive the trainer.
-  Trainer(Mesh<Comm>& mesh, const Recipe& recipe, const ShardingT& sharding, const Kernel& kernel = {},
+  Trainer(Mesh<Comm>& mesh, const Recipe& recipe, const rondo::any_sharding& sharding, const Kernel& kernel = {},
           const rondo::Options& options = {}, Recompute recompute = Recompute::nothing)
       : Trainer(mesh.whole, mesh.ring, mesh.replicas, mesh.replica, recipe, sharding, kernel, options, recompute) {}
 
@@ -87,7 +87,7 @@ class Trainer {
   double step(Window window) { return step(std::span{&window, 1}); }
 
  private:
-  Trainer(Comm& whole, Comm& ring, int replicas, int replica, const Recipe& recipe, const ShardingT& sharding,
+  Trainer(Comm& whole, Comm& ring, int replicas, int replica, const Recipe& recipe, const rondo::any_sharding& sharding,
           const Kernel& kernel, const rondo::Options& options, Recompute recompute)
       : whole_(whole),
         ring_(ring),
@@ -108,7 +108,7 @@ class Trainer {
   std::size_t replica_;
   Recipe recipe_;
   ParameterLayout layout_;
-  Model<Comm, ShardingT, Kernel> model_;
+  Model<Comm, Kernel> model_;
   Flat<T> weights_;
   Flat<T> gradient_;
   AdamW<T> optimiser_;

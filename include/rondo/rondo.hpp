@@ -24,6 +24,7 @@
 #include <rondo/score/softcap.hpp>
 #include <rondo/score/softcap_alibi.hpp>
 #include <rondo/schedule/work.hpp>
+#include <rondo/sharding/any.hpp>
 #include <rondo/sharding/balanced.hpp>
 #include <rondo/sharding/contiguous.hpp>
 #include <rondo/sharding/cross.hpp>

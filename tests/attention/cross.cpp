@@ -46,7 +46,7 @@ void check(const std::string& kind, const intervals& mask, const Case& c) {
   Results<double> results = empty_results<double>(e);
   for (double& x : results.lse.values()) x = -std::numeric_limits<double>::infinity();
   in_process_group<>(c.ranks, {.deadline = Deadline{30}}).run([&](auto& comm) {
-    const cross sharding{any_sharding{c.queries, c.query_layout}, any_sharding{c.keys, c.key_layout}};
+    const cross sharding{sharding_of(c.query_layout, c.queries), sharding_of(c.key_layout, c.keys)};
     RingAttention attention{comm, shape_of(e), sharding, default_kernel<float>{}, Options{.chunk = c.chunk}};
     const int rank = comm.rank();
     using Held = Shard<default_kernel<float>>;

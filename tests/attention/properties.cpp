@@ -164,7 +164,7 @@ TEST_CASE("slices of a fused tensor, and memory behind a pointer with strides, g
   const auto plain = ring_attention<Kernel>(in, ring, Problem{causal{}});
   auto strided = empty_results<double>(e);
   in_process_group<>(ring.ranks).run([&](auto& comm) {
-    RingAttention attention{comm, shape_of(e), any_sharding{e.tokens, ring.layout}, Kernel{}, Options{.chunk = 11}};
+    RingAttention attention{comm, shape_of(e), sharding_of(ring.layout, e.tokens), Kernel{}, Options{.chunk = 11}};
     const std::int64_t tokens = attention.tokens();
     const auto& table = attention.shards();
     const int rank = comm.rank();

@@ -291,6 +291,13 @@ TEST_CASE("ranks made with different types, shardings, lengths or chunks all say
                                 }
                               }),
                      "kind of sharding");
+  check_disagreement(outcomes(2,
+                              [](Comm& comm) {
+                                any_sharding sharding = striped{total};
+                                if (comm.rank() == 0) sharding = zigzag{total};
+                                RingAttention{comm, shape, sharding};
+                              }),
+                     "shards (a number over all runs)");
   check_disagreement(outcomes(3,
                               [](Comm& comm) {
                                 RingAttention{comm, shape, contiguous{total + comm.rank()}};

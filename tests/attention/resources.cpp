@@ -129,7 +129,7 @@ void check_workspace(const Extents& one_shard, Layout layout = Layout::contiguou
         comm.barrier();
         if (comm.rank() == 0) allocations.start();
         comm.barrier();
-        const RingAttention attention{comm, shape_of(one_shard), any_sharding{one_shard.tokens * ranks, layout},
+        const RingAttention attention{comm, shape_of(one_shard), sharding_of(layout, one_shard.tokens * ranks),
                                       Kernel{}, Options{.chunk = chunk}};
         bytes[static_cast<std::size_t>(comm.rank())] = attention.workspace();
         comm.barrier();
@@ -144,7 +144,7 @@ void check_workspace(const Extents& one_shard, Layout layout = Layout::contiguou
       for (int rank = 0; rank < ranks; ++rank) {
         const WorkspaceBytes& mine = bytes[static_cast<std::size_t>(rank)];
         CHECK(mine.total() == formula);
-        const any_sharding sharding{one_shard.tokens * ranks, layout};
+        const any_sharding sharding = sharding_of(layout, one_shard.tokens * ranks);
         CHECK(mine == workspace_bytes(Kernel{}, shape_of(one_shard), sharding, ranks, rank, chunk));
       }
       CHECK(allocated == static_cast<std::int64_t>(formula) * ranks);
@@ -161,7 +161,7 @@ void check_nothing_allocated(Layout layout, std::int64_t chunk) {
   constexpr int ranks = 3;
   const Extents e{.batch = 1, .heads = 2, .kv_heads = 1, .head_dim = 16, .tokens = 100};
   in_process_group<>(ranks).run([&](auto& comm) {
-    RingAttention attention{comm, shape_of(e), any_sharding{e.tokens, layout}, Kernel{}, Options{.chunk = chunk}};
+    RingAttention attention{comm, shape_of(e), sharding_of(layout, e.tokens), Kernel{}, Options{.chunk = chunk}};
     const Shard<Kernel> mine(e, attention.tokens());
     const typename Kernel::value_type one(1.0f);
     fill(mine.q, one);
@@ -220,7 +220,7 @@ void check_traffic() {
       for (const std::int64_t chunk : {7, 4096}) {
         for (const std::int64_t total : {3, 101}) {
           const Extents e{.batch = 2, .heads = 4, .kv_heads = 2, .head_dim = 8, .tokens = total};
-          const any_sharding sharding{total, layout};
+          const any_sharding sharding = sharding_of(layout, total);
           std::vector<std::array<std::int64_t, 2>> sent(static_cast<std::size_t>(ranks));
           in_process_group<>(ranks).run([&](auto& comm) {
             RingAttention attention{comm, shape_of(e), sharding, Kernel{}, Options{.chunk = chunk}};

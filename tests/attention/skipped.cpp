@@ -30,7 +30,7 @@ Bytes counted(Layout layout, const intervals& mask) {
   std::vector<Bytes> sent(ranks);
   in_process_group<>(ranks).run([&](auto& group_comm) {
     counting comm{group_comm.split(0, group_comm.rank())};
-    RingAttention attention{comm, shape_of(sequence), any_sharding{tokens, layout}, Kernel{}, Options{.chunk = 16}};
+    RingAttention attention{comm, shape_of(sequence), sharding_of(layout, tokens), Kernel{}, Options{.chunk = 16}};
     const Shard<Kernel> mine(sequence, attention.tokens());
     for (const auto& input : {mine.q, mine.k, mine.v, mine.grad_out}) Kokkos::deep_copy(input, 0.5f);
     Bytes& bytes = sent[static_cast<std::size_t>(comm.rank())];
@@ -51,7 +51,7 @@ Bytes counted(Layout layout, const intervals& mask) {
 
 /// What has to be sent: each piece of 16 tokens to every rank that sees one of its keys, its gradient back.
 Bytes needed(Layout layout, const intervals& mask) {
-  const ShardTable table(any_sharding{tokens, layout}, ranks);
+  const ShardTable table(sharding_of(layout, tokens), ranks);
   Bytes all;
   for (int owner = 0; owner < ranks; ++owner) {
     for (std::int64_t index = 0; index < table.pieces(owner, 16); ++index) {

@@ -6,7 +6,7 @@
 #include "../../examples/train/memory.hpp"
 #include "../../examples/train/trainer.hpp"
 
-#include <support/any_sharding.hpp>
+#include <support/layouts.hpp>
 
 #include <rondo/plan/memory.hpp>
 #include <rondo/rondo.hpp>
@@ -46,8 +46,8 @@ BlockRun<T> run_blocks(const train::ModelShape& shape, std::int64_t tokens, int 
     std::vector<T> weights(size), gradient(size, T{0});
     train::initialise(layout, 3, weights.data());
     const auto run = [&](std::int64_t length) {
-      train::Model<Comm, any_sharding, Kernel> model(comm, shape, any_sharding{length, Layout::striped}, Kernel{},
-                                                     Options{.chunk = chunk}, recompute);
+      train::Model<Comm, Kernel> model(comm, shape, sharding_of(Layout::striped, length), Kernel{},
+                                       Options{.chunk = chunk}, recompute);
       std::fill(gradient.begin(), gradient.end(), T{0});
       return model.loss_and_gradient(train::bind<const T>(layout, weights.data()),
                                      train::Window(text).first(static_cast<std::size_t>(length) + 1),
@@ -92,7 +92,7 @@ void check_block_memory() {
           workspace_bytes(
               default_kernel<T, Kokkos::DefaultHostExecutionSpace>{},
               Shape{.heads = shape.heads, .kv_heads = kv_heads, .head_dim = static_cast<int>(shape.head_dim())},
-              any_sharding{tokens * ranks, Layout::striped}, ranks, 0, chunk)
+              sharding_of(Layout::striped, tokens * ranks), ranks, 0, chunk)
               .total());
       const BlockRun<T> kept = run_blocks<T>(shape, tokens, ranks, chunk, Recompute::nothing);
       for (const Recompute recompute : {Recompute::nothing, Recompute::all_but_attention, Recompute::layers}) {

@@ -34,7 +34,7 @@ void check_cut_off(std::int64_t tokens, int ranks) {
   INFO("code " << ShardingT::code << ", " << tokens << " tokens on " << ranks << " ranks");
   const ShardingT sharding{tokens};
   const std::vector<int> owner = owners(sharding, ranks);
-  const train::own_rank_only mask(ShardingT::code, ranks, tokens);
+  const train::own_rank_only mask(sharding, ranks);
   const auto sees = [&](std::int64_t query, std::int64_t key) {
     return key <= query && owner[static_cast<std::size_t>(query)] == owner[static_cast<std::size_t>(key)];
   };

@@ -3,8 +3,8 @@
 #include "../../examples/train/trainer.hpp"
 #include "block_memory.hpp"
 
-#include <support/any_sharding.hpp>
 #include <support/faults.hpp>
+#include <support/layouts.hpp>
 
 #include <rondo/rondo.hpp>
 
@@ -66,8 +66,8 @@ std::vector<double> curve(int ranks, Layout layout, const Kernel& kernel = {}, c
   std::vector<double> losses;
   rondo::in_process_group<Host>(ranks, {.deadline = rondo::Deadline{60}}).run([&](auto& group_comm) {
     auto&& comm = wrap(group_comm);
-    train::Trainer<std::remove_reference_t<decltype(comm)>, any_sharding, Kernel> trainer(
-        comm, recipe(), any_sharding{context, layout}, kernel);
+    train::Trainer<std::remove_reference_t<decltype(comm)>, Kernel> trainer(comm, recipe(),
+                                                                            sharding_of(layout, context), kernel);
     for (int step = 0; step < steps; ++step) {
       const double loss = trainer.step(text.training(1, step));
       if (comm.rank() == 0) losses.push_back(loss);
@@ -91,7 +91,7 @@ std::vector<double> mesh_curve(int replicas, int ring, MeshFault fault = MeshFau
     auto alone = comm.split(right.replica, comm.rank());
     train::Mesh<Comm> mesh{fault == MeshFault::sums_over_ring_alone ? alone : comm, std::move(right.ring), replicas,
                            fault == MeshFault::same_windows ? 0 : right.replica};
-    train::Trainer<Comm, any_sharding> trainer(mesh, recipe(), any_sharding{context, Layout::striped});
+    train::Trainer<Comm> trainer(mesh, recipe(), sharding_of(Layout::striped, context));
     for (int step = 0; step < steps; ++step) {
       const double loss = trainer.step(text.training(1, step, batch));
       if (comm.rank() == 0) losses.push_back(loss);
@@ -169,8 +169,8 @@ TEST_CASE("the loss curve shows a stale block") {
 TEST_CASE("the gradient of several windows is the mean of theirs") {
   const train::Corpus text = corpus();
   rondo::in_process_group<Host>(1).run([&](auto& comm) {
-    train::Trainer<std::remove_reference_t<decltype(comm)>, any_sharding> trainer(
-        comm, recipe(), any_sharding{context, Layout::striped});
+    train::Trainer<std::remove_reference_t<decltype(comm)>> trainer(comm, recipe(),
+                                                                    sharding_of(Layout::striped, context));
     const auto windows = text.training(1, 0, batch);
     std::vector<double> mean(trainer.gradient().size(), 0.0);
     double loss = 0;

@@ -3,7 +3,7 @@
 #include "../../examples/train/trainer.hpp"
 #include "block_memory.hpp"
 
-#include <support/any_sharding.hpp>
+#include <support/layouts.hpp>
 
 #include <rondo/rondo.hpp>
 
@@ -39,7 +39,7 @@ std::vector<Slope> slopes(bool tied) {
   rondo::in_process_group<Kokkos::DefaultHostExecutionSpace>(3, {.deadline = rondo::Deadline{60}}).run([&](auto& comm) {
     using Comm = std::remove_reference_t<decltype(comm)>;
     using Kernel = rondo::default_kernel<double, typename Comm::execution_space>;
-    train::Trainer<Comm, any_sharding, Kernel> trainer(comm, recipe, any_sharding{context, Layout::zigzag});
+    train::Trainer<Comm, Kernel> trainer(comm, recipe, sharding_of(Layout::zigzag, context));
     trainer.loss_and_gradient(text);
     const auto& weights = trainer.weights();
     for (const train::TensorPlace& place : trainer.layout().tensors()) {

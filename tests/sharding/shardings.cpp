@@ -1,19 +1,24 @@
+#include <rondo/error.hpp>
+#include <rondo/sharding/any.hpp>
 #include <rondo/sharding/contiguous.hpp>
 #include <rondo/sharding/striped.hpp>
 #include <rondo/sharding/zigzag.hpp>
 
 #include <catch2/catch_template_test_macros.hpp>
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/matchers/catch_matchers_exception.hpp>
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <set>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 namespace {
 
+using rondo::any_sharding;
 using rondo::contiguous;
 using rondo::Run;
 using rondo::Sharding;
@@ -53,6 +58,17 @@ std::size_t spread(const std::vector<Tokens>& shards) {
   for (const Tokens& tokens : shards) sizes.insert(tokens.size());
   return *sizes.rbegin() - *sizes.begin();
 }
+
+/// A user's: contiguous shards, the last ones first.
+struct backwards {
+  std::int64_t tokens = 0;
+  static constexpr int code = 1001;
+  std::int64_t total_tokens() const { return tokens; }
+  std::vector<Run> runs(int rank, int ranks) const {
+    const std::int64_t begin = tokens * (ranks - 1 - rank) / ranks, end = tokens * (ranks - rank) / ranks;
+    return {Run{begin, 1, static_cast<std::int32_t>(end - begin)}};
+  }
+};
 
 TEMPLATE_TEST_CASE("Every token is held by exactly one rank", "", contiguous, striped, zigzag) {
   for_all_cuts<TestType>([](std::int64_t total, int, const std::vector<Tokens>& shards) {
@@ -151,10 +167,44 @@ TEST_CASE("Part of a run are its tokens from begin on") {
   CHECK(run.part(0, 10) == run);
 }
 
+TEMPLATE_TEST_CASE("any_sharding holds the runs of what it was made of, under its name too", "", contiguous, striped,
+                   zigzag) {
+  const char* const name = std::is_same_v<TestType, contiguous> ? "contiguous"
+                           : std::is_same_v<TestType, striped>  ? "striped"
+                                                                : "zigzag";
+  for (const std::int64_t total : {0, 1, 5, 101}) {
+    const any_sharding given = TestType{total}, named = any_sharding::named(name, total);
+    for (const any_sharding& sharding : {given, named}) {
+      CHECK(sharding.kind() == TestType::code);
+      CHECK(sharding.total_tokens() == total);
+      for (int ranks = 1; ranks <= most_ranks; ++ranks) {
+        for (int rank = 0; rank < ranks; ++rank) {
+          CHECK(sharding.runs(rank, ranks) == TestType{total}.runs(rank, ranks));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("any_sharding holds a user's, and none until it is given one") {
+  any_sharding sharding;
+  CHECK(sharding.total_tokens() == 0);
+  CHECK(sharding.runs(0, 1).empty());
+  sharding = backwards{10};
+  CHECK(sharding.kind() == backwards::code);
+  CHECK(held(sharding, 0, 3) == Tokens{6, 7, 8, 9});
+  const any_sharding copy = sharding;  // not one that holds one
+  CHECK(copy.kind() == backwards::code);
+}
+
+TEST_CASE("a name that no sharding has is refused") {
+  CHECK_THROWS_MATCHES(any_sharding::named("stripes", 10), rondo::argument_error,
+                       Catch::Matchers::Message("a sharding named stripes: it must be contiguous, striped or zigzag"));
+}
+
 // Concepts.
-static_assert(Sharding<contiguous> && Sharding<striped> && Sharding<zigzag>);
-static_assert(contiguous::code != striped::code && striped::code != zigzag::code &&
-              contiguous::code != zigzag::code);
+static_assert(Sharding<contiguous> && Sharding<striped> && Sharding<zigzag> && Sharding<any_sharding>);
+static_assert(contiguous::code != striped::code && striped::code != zigzag::code && contiguous::code != zigzag::code);
 
 struct user_sharding {
   static constexpr int code = 1000;

@@ -2,7 +2,7 @@
 /// One attention problem over a ring of in-process ranks: whole tensors in, whole results out.
 #pragma once
 
-#include <support/any_sharding.hpp>
+#include <support/layouts.hpp>
 #include <support/whole.hpp>
 
 #include <rondo/rondo.hpp>
@@ -125,7 +125,7 @@ inline constexpr auto unwrapped = [](auto& comm) -> auto& { return comm; };
 template <class Comm, class Kernel, class P, class Observe>
 void ring_rank(Comm& comm, const Inputs<typename Kernel::value_type>& in, const Ring& ring, const P& problem,
                const Kernel& kernel, Results<double>& results, const Observe& observe) {
-  RingAttention attention{comm, shape_of(in.extents), any_sharding{in.extents.tokens, ring.layout}, kernel,
+  RingAttention attention{comm, shape_of(in.extents), sharding_of(ring.layout, in.extents.tokens), kernel,
                           Options{.chunk = ring.chunk}};
   const ShardTable& table = attention.shards();
   const int rank = comm.rank();
