@@ -7,7 +7,7 @@
 
 #include <rondo/rondo.hpp>
 
-#include <tests/support/any_sharding.hpp>
+#include <cstdint>
 
 namespace {
 
@@ -16,7 +16,8 @@ void ring(benchmark::State& state, bool backward) {
   const int heads = 4, dim = 64;
   const int calls = total < 8192 ? 20 : 3;
   const int ranks = static_cast<int>(state.range(1)), threads = static_cast<int>(state.range(2));
-  const rondo::test::any_sharding sharding{total, static_cast<rondo::test::Layout>(state.range(3))};
+  constexpr const char* shardings[] = {"contiguous", "striped", "zigzag"};
+  const auto sharding = rondo::any_sharding::named(shardings[state.range(3)], total);
   double wait_share = 0, mebibytes = 0;
   for (auto _ : state) {
     double seconds = 0;
