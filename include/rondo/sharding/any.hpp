@@ -26,8 +26,8 @@ class any_sharding {
   /// None yet: a sequence without tokens.
   any_sharding() : any_sharding(contiguous{}) {}
 
-  template <Sharding S>
-    requires(!std::same_as<S, any_sharding>)
+  template <class S>
+    requires(!std::same_as<S, any_sharding> && Sharding<S>)  // in this order: else the concept would ask for itself
   any_sharding(S sharding)
       : kind_(S::code),
         tokens_(sharding.total_tokens()),
