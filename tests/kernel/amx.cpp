@@ -6,9 +6,16 @@
 
 namespace rondo::test {
 
+void check_amx() {
+  check_head_dims<bfloat16>(Problem{causal{}}, "causal", {cuts()[1]});
+  check_value_dims<bfloat16>(Problem{causal{}}, "causal", {cuts()[1]});
+  check_head_dims<bfloat16>(Problem{scattered{}, bent_and_sloped{}}, "a mask and a score function of one's own",
+                            {cuts()[2]});
+}
+
 TEST_CASE("products in AMX tiles are as exact as promised") {
   const long before = emulated_products();
-  check_head_dims<bfloat16>(Problem{causal{}}, "causal", {cuts()[1]});
+  check_amx();
   CHECK(emulated_products() > before);
 }
 
@@ -16,6 +23,14 @@ TEST_CASE("products in AMX tiles are as exact as promised in blocks of keys") {
   check_cuts(Exactness<bfloat16, Problem<causal>>(
                  {.batch = 1, .heads = 2, .kv_heads = 1, .head_dim = 72, .tokens = 611}, Problem{causal{}}),
              "causal, in blocks", {{.queries = 300, .keys = 310, .threads = 2}});
+}
+
+TEST_CASE("without leave to use AMX tiles, products are as exact") {
+  const long before = emulated_products();
+  emulated_amx_granted() = false;
+  check_amx();
+  emulated_amx_granted() = true;
+  CHECK(emulated_products() == before);
 }
 
 }  // namespace rondo::test

@@ -119,7 +119,8 @@ void check_flags() {
     for (const int count : {panel, panel - 1}) {
       INFO("width " << width << ", " << count << " tokens, step " << Step);
       source.rows.count = count;
-      std::vector<T> packed(static_cast<std::size_t>(panel * host::padded_dim<float>(width) + panel));
+      const int depth = std::max(host::padded_dim<float>(width), host::depth_dim<T>(width));
+      std::vector<T> packed(static_cast<std::size_t>(panel * depth));
       CHECK(unnoticed(source, [&] { return host::pack_panel<float>(packed.data(), source.rows); }) == 0);
       CHECK(unnoticed(source, [&] {
               bool finite = true;

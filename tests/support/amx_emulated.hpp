@@ -102,6 +102,12 @@ inline EmulatedAmx& emulated_amx() {
   return amx;
 }
 
+/// Whether the system grants tiles to this process.
+inline bool& emulated_amx_granted() {
+  static bool granted = true;
+  return granted;
+}
+
 /// Products made so far by all threads: whether the kernel came here at all.
 inline std::atomic<long>& emulated_products() {
   static std::atomic<long> count{0};

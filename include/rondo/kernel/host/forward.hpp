@@ -22,9 +22,9 @@ inline constexpr int most_queries = 192;
 
 /// Queries of a block: as many as leave most of 1 MiB of second-level cache to the keys and values that pass, or half of a
 /// smaller one.
-template <class A>
+template <class T, class A>
 constexpr int query_block(const Shape& shape) {
-  constexpr int step = 48;  // whole groups of rows
+  constexpr int step = in_tiles<T> ? 96 : 48;  // whole groups of rows
   static_assert(step % tile_rows == 0 && most_queries % step == 0);
   constexpr int bytes = std::min(1 << 18, cache_bytes / 2);
   const int fitting =
@@ -70,6 +70,9 @@ class ForwardBlock {
   /// Whether probabilities are narrower than scores.
   static constexpr bool narrow_p = !std::is_same_v<A, Operand>;
 
+  /// Queries whose scores are computed together: the rows of a tile.
+  static constexpr int group_rows = in_tiles<Operand> ? 2 * 16 : tile_rows;
+
   /// Keys of a block: of those that are widened as many as let scratch memory fit the cache.
   static int keys_at_once(const Shape& shape) {
     int keys = key_block;
@@ -80,13 +83,15 @@ class ForwardBlock {
   static std::size_t scratch_bytes(const Shape& shape) { return scratch_bytes(shape, keys_at_once(shape)); }
 
   static std::size_t scratch_bytes(const Shape& shape, int keys) {
-    const int rows = query_block<A>(shape);
+    const int rows = query_block<T, A>(shape);
     const int block = widened ? keys : 0;
     return Scratch::bytes<Operand>(rows * depth_dim<T>(shape.head_dim)) +
-           Scratch::bytes<A>(rows * padded_dim<A>(shape.value_dim)) + Scratch::bytes<A>(tile_rows * key_block) +
-           Scratch::bytes<Operand>(narrow_p ? tile_rows * key_block : 0) + Scratch::bytes<A>(block * shape.head_dim) +
-           Scratch::bytes<A>(block * padded_dim<A>(shape.value_dim)) + Scratch::bytes<Vec<A>>(rows) +
-           Scratch::bytes<A>(rows / tile_rows * group_lanes) + Scratch::bytes<IndexRange>(rows);
+           Scratch::bytes<A>(rows * column_dim<T, A>(shape.value_dim)) + Scratch::bytes<A>(group_rows * key_block) +
+           Scratch::bytes<Operand>(narrow_p ? group_rows * key_block : 0) +
+           Scratch::bytes<A>(in_tiles<Operand> ? group_rows * column_dim<T, A>(shape.value_dim) : 0) +
+           Scratch::bytes<A>(block * shape.head_dim) +
+           Scratch::bytes<A>(block * column_dim<T, A>(shape.value_dim)) + Scratch::bytes<Vec<A>>(rows) +
+           Scratch::bytes<A>(rows / group_rows * group_lanes) + Scratch::bytes<IndexRange>(rows);
   }
 
   /// \param queries  the whole run, of which `mine` are folded
@@ -102,28 +107,29 @@ class ForwardBlock {
         scores_(problem, mine.b, mine.head),
         block_{scores_, queries_, keys_, nullptr},
         slope_(scores_),
-        rows_(query_block<A>(shape)),
+        rows_(query_block<T, A>(shape)),
         block_keys_(keys_at_once(shape)) {
     const int kv_head = mine.head / (shape.heads / shape.kv_heads);
     k_ = layout.key_panels(wire, mine.b, kv_head);
     v_ = layout.columns(wire, mine.b, kv_head);
     flags_ = layout.flags(wire, mine.b, kv_head);
-    columns_ = padded_dim<A>(shape.value_dim);
+    columns_ = column_dim<T, A>(shape.value_dim);
     depth_ = depth_dim<T>(shape.head_dim);
     q_ = scratch.array<Operand>(rows_ * depth_);
     acc_ = scratch.array<A>(rows_ * columns_);
-    s_ = scratch.array<A>(tile_rows * key_block);
+    s_ = scratch.array<A>(group_rows * key_block);
     if constexpr (narrow_p) {
-      p_ = scratch.array<Operand>(tile_rows * key_block);
+      p_ = scratch.array<Operand>(group_rows * key_block);
     } else {
       p_ = s_;
     }
+    if constexpr (in_tiles<Operand>) products_ = scratch.array<A>(group_rows * columns_);
     if constexpr (widened) {
       wide_keys_ = scratch.array<A>(block_keys_ * shape.head_dim);
       wide_values_ = scratch.array<A>(block_keys_ * columns_);
     }
     l_ = scratch.array<Vec<A>>(rows_);
-    m_ = scratch.array<A>(rows_ / tile_rows * group_lanes);
+    m_ = scratch.array<A>(rows_ / group_rows * group_lanes);
     ranges_ = scratch.array<IndexRange>(rows_);
     block_.ranges = ranges_;
   }
@@ -166,7 +172,7 @@ class ForwardBlock {
 
  private:
   /// m, and what else there is one of per row, lies in whole vectors for each group of rows.
-  static constexpr int group_lanes = round_up(tile_rows, width<A>);
+  static constexpr int group_lanes = round_up(group_rows, width<A>);
 
   /// Columns [begin, end) of the score block that a group of rows has something to see in.
   struct Columns {
@@ -224,9 +230,9 @@ class ForwardBlock {
   void fold_keys(const Block& block, const Ahead& ahead, const F& fetch_more) {
     const std::int64_t key = block.key;
     if constexpr (widened) widen(key, block.count);
-    const int groups = (static_cast<int>(queries_.count) + tile_rows - 1) / tile_rows;
+    const int groups = (static_cast<int>(queries_.count) + group_rows - 1) / group_rows;
     for (int group = 0; group < groups; ++group) {
-      const int row = group * tile_rows;
+      const int row = group * group_rows;
       const Ahead share = ahead.share(group, groups);
       Largest largest;
       const auto fetch_for_panel = [&](int column) RONDO_INLINE_LAMBDA {
@@ -248,7 +254,7 @@ class ForwardBlock {
     const int lines = lines_of<typename X::value_type>(count);
     const int begin = lines * column / block_keys(), end = lines * (column + panel<A>) / block_keys();
     if (begin == end) return;
-    for (int r = row; r < std::min(row + tile_rows, rows.count); ++r) {
+    for (int r = row; r < std::min(row + group_rows, rows.count); ++r) {
       fetch_row<Written>(x, rows.b, rows.row + r, rows.head, begin, end);
     }
   }
@@ -271,19 +277,31 @@ class ForwardBlock {
     for (Vec<A>& x : largest.of) x = splat(nothing());
     Columns seen{count, 0};
     const bool whole =
-        block_coverage == Coverage::all && key + count <= keys_.count && row + tile_rows <= queries_.count;
+        block_coverage == Coverage::all && key + count <= keys_.count && row + group_rows <= queries_.count;
+    const auto coverage_of = [&](int column) {
+      return whole ? Coverage::all : block_.coverage(row, group_rows, key + column, panel<A>);
+    };
+    if constexpr (in_tiles<Operand>) {
+      // All of them before the first is looked at: they take long to come out of the tiles.
+      for (int column = 0; column < count; column += panel<A>) {
+        if (coverage_of(column) == Coverage::none) continue;
+        AmxSums<Operand, 2, 2> sums;
+        sums.add(q_ + row * depth_, depth_, keys_at(key, column), panel<A>, depth_);
+        sums.store(s_ + column, key_block);
+      }
+    }
     for (int column = 0; column < count; column += panel<A>) {
       fetch_for_panel(column);
-      const Coverage coverage = whole ? Coverage::all : block_.coverage(row, tile_rows, key + column, panel<A>);
+      const Coverage coverage = coverage_of(column);
       if (coverage == Coverage::all) {
         score_tile<2, false>(row, key, column, largest);
         seen = {std::min(seen.begin, column), column + panel<A>};
       } else if (coverage == Coverage::none) {
         hide(column, panel<A>);
-      } else if (block_.coverage(row, tile_rows, key + column + width<A>, width<A>) == Coverage::none) {
+      } else if (block_.coverage(row, group_rows, key + column + width<A>, width<A>) == Coverage::none) {
         score_tile<1, true>(row, key, column, largest);
         hide(column + width<A>, width<A>);
-        seen = {std::min(seen.begin, column), column + width<A>};
+        seen = {std::min(seen.begin, column), column + (in_tiles<Operand> ? panel<A> : width<A>)};
       } else {
         score_tile<2, true>(row, key, column, largest);
         seen = {std::min(seen.begin, column), column + panel<A>};
@@ -293,27 +311,38 @@ class ForwardBlock {
   }
 
   void hide(int column, int count) {
-    for (int r = 0; r < tile_rows; ++r) std::fill_n(s_ + r * key_block + column, count, nothing());
+    for (int r = 0; r < group_rows; ++r) std::fill_n(s_ + r * key_block + column, count, nothing());
   }
 
   /// \tparam Vectors  of keys, from the beginning of a panel
   template <int Vectors, bool Masked>
   [[gnu::always_inline]] void score_tile(int row, std::int64_t key, int column, Largest& largest) {
-    Sums<A, Vectors> sums;
-    clear(sums);
-    multiply(sums, q_ + row * depth_, depth_, 1, keys_at(key, column), panel<A>, depth_);
     A* const to = s_ + column;
-    unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
-      Vec<A> here;
-      unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
-        Vec<A> s = sums.at[r][half];
-        if constexpr (!Scores::plain) s = block_.base2(s, row + r, key + column + half * width<A>);
-        if constexpr (Masked) s = block_.visible(row + r, key + column + half * width<A>) ? s : splat(nothing());
-        rondo::host::store(to + r * key_block + half * width<A>, s);
-        here = half == 0 ? s : maximum<A>(s, here);
+    const auto keep = [&]<bool Stored>(std::bool_constant<Stored>, const auto& dots) RONDO_INLINE_LAMBDA {
+      unrolled<group_rows>([&](auto r) RONDO_INLINE_LAMBDA {
+        Vec<A> here;
+        unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
+          Vec<A> s = dots(r, half);
+          if constexpr (!Scores::plain) s = block_.base2(s, row + r, key + column + half * width<A>);
+          if constexpr (Masked) s = block_.visible(row + r, key + column + half * width<A>) ? s : splat(nothing());
+          if constexpr (!Stored || !Scores::plain || Masked) {
+            rondo::host::store(to + r * key_block + half * width<A>, s);
+          }
+          here = half == 0 ? s : maximum<A>(s, here);
+        });
+        largest.of[r] = maximum<A>(here, largest.of[r]);
       });
-      largest.of[r] = maximum<A>(here, largest.of[r]);
-    });
+    };
+    if constexpr (in_tiles<Operand>) {
+      keep(std::true_type{}, [&](auto r, auto half) RONDO_INLINE_LAMBDA {
+        return rondo::host::load<A>(to + r * key_block + half * width<A>);
+      });
+    } else {
+      Sums<A, Vectors> sums;
+      clear(sums);
+      multiply(sums, q_ + row * depth_, depth_, 1, keys_at(key, column), panel<A>, depth_);
+      keep(std::false_type{}, [&](auto r, auto half) RONDO_INLINE_LAMBDA { return sums.at[r][half]; });
+    }
   }
 
   /// m' = max(m, max s) of a group of rows; returns 2^(m - m').
@@ -335,14 +364,14 @@ class ForwardBlock {
     for (int lane = 0; lane < group_lanes; lane += width<A>) {
       rondo::host::store(references + lane, finite(rondo::host::load<A>(m_ + group * group_lanes + lane)));
     }
-    exponentiate_rows(s_, p_, slope_, references, factors, seen, l_ + group * tile_rows);
+    exponentiate_rows(s_, p_, slope_, references, factors, seen, l_ + group * group_rows);
   }
 
   /// A function of its own, so that its constants and nothing else are in registers.
   [[gnu::noinline]] static void exponentiate_rows(const A* s, Operand* p, ScoreSlope<A, Scores> slope,
                                                   const A* references, const Factors& factors, Columns seen,
                                                   Vec<A>* l) {
-    for (int r = 0; r < tile_rows; ++r) {
+    for (int r = 0; r < group_rows; ++r) {
       const A* const row = s + r * key_block;
       Operand* const target = p + r * key_block;
       const Vec<A> reference = splat(references[r]);
@@ -359,7 +388,7 @@ class ForwardBlock {
   /// Probabilities that dropout takes become 0; l keeps them.
   void drop(int row, std::int64_t key, Columns seen) {
     const Operand dropped = static_cast<Operand>(A{0});
-    for (int r = 0; r < std::min<int>(tile_rows, queries_.count - row); ++r) {
+    for (int r = 0; r < std::min<int>(group_rows, queries_.count - row); ++r) {
       Operand* const p = p_ + r * key_block;
       const std::int64_t query = queries_.at(row + r);
       for (int column = seen.begin; column < seen.end; ++column) {
@@ -371,30 +400,49 @@ class ForwardBlock {
   void accumulate(int row, std::int64_t key, Columns seen, const Ahead& ahead, const Factors& factors) {
     if (must_not_touch_masked(row, key, seen)) return accumulate_one_by_one(row, key, seen, factors);
     const int end = last_seen(row, key, seen);
-    for_column_tiles<A>(columns_, [&](int column, auto vectors) RONDO_INLINE_LAMBDA {
-      A* const acc = acc_ + row * columns_ + column;
-      Sums<A, vectors>
-          sums;  // of these keys alone: one sum over all keys would round each term to the digits of the whole
-      clear(sums);
-      const int stride = layout_.column_stride(column);
-      fetch_values(ahead, column, stride);
-      multiply(sums, p_ + seen.begin, key_block, 1, values_at(key, seen.begin, column, stride), stride,
-               end - seen.begin);
-      unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
+    if constexpr (in_tiles<Operand>) {
+      for (int column = 0; column < columns_; column += panel<A>) {
+        fetch_values(ahead, column, panel<A>);
+        AmxSums<Operand, 2, 2> sums;
+        sums.add(p_ + seen.begin, key_block, values_at(key, seen.begin, column, panel<A>), panel<A>, end - seen.begin);
+        sums.store(products_ + column, columns_);
+      }
+      const int columns = columns_;
+      A* acc = acc_ + row * columns;
+      const A* products = products_;
+      for (int r = 0; r < group_rows; ++r, acc += columns, products += columns) {
         const Vec<A> factor = splat(factors.of[r]);
-        unrolled<vectors>([&](auto c) RONDO_INLINE_LAMBDA {
-          A* const at = acc + r * columns_ + c * width<A>;
-          rondo::host::store(at, rondo::host::load<A>(at) * factor + sums.at[r][c]);
+        for (int d = 0; d < columns; d += width<A>) {
+          rondo::host::store(acc + d, rondo::host::load<A>(acc + d) * factor + rondo::host::load<A>(products + d));
+        }
+      }
+    } else {
+      for_column_tiles<A>(columns_, [&](int column, auto vectors) RONDO_INLINE_LAMBDA {
+        A* const acc = acc_ + row * columns_ + column;
+        Sums<A, vectors>
+            sums;  // of these keys alone: one sum over all keys would round each term to the digits of the whole
+        clear(sums);
+        const int stride = layout_.column_stride(column);
+        fetch_values(ahead, column, stride);
+        multiply(sums, p_ + seen.begin, key_block, 1, values_at(key, seen.begin, column, stride), stride,
+                 end - seen.begin);
+        unrolled<group_rows>([&](auto r) RONDO_INLINE_LAMBDA {
+          const Vec<A> factor = splat(factors.of[r]);
+          unrolled<vectors>([&](auto c) RONDO_INLINE_LAMBDA {
+            A* const at = acc + r * columns_ + c * width<A>;
+            rondo::host::store(at, rondo::host::load<A>(at) * factor + sums.at[r][c]);
+          });
         });
       });
-    });
+    }
   }
 
   /// The end of the columns in which a row of the group sees something: behind it all p are 0.
   int last_seen(int row, std::int64_t key, Columns seen) const {
     if constexpr (!Scores::has_intervals) return seen.end;
     std::int64_t end = 0;
-    for (int r = row; r < row + tile_rows; ++r) end = std::max<std::int64_t>(end, ranges_[r].end - key);
+    for (int r = row; r < row + group_rows; ++r) end = std::max<std::int64_t>(end, ranges_[r].end - key);
+    if constexpr (in_tiles<Operand>) end = round_up<std::int64_t>(end, panel<A>);  // whole steps of the product
     return static_cast<int>(std::clamp<std::int64_t>(end, seen.begin, seen.end));
   }
 
@@ -402,7 +450,7 @@ class ForwardBlock {
   bool must_not_touch_masked(int row, std::int64_t key, Columns seen) const {
     for (int column = seen.begin; column < seen.end; column += panel<A>) {
       if ((flags_[(key + column) / panel<A>] & value_not_finite) != 0 &&
-          block_.coverage(row, tile_rows, key + column, panel<A>) != Coverage::all) {
+          block_.coverage(row, group_rows, key + column, panel<A>) != Coverage::all) {
         return true;
       }
     }
@@ -410,13 +458,13 @@ class ForwardBlock {
   }
 
   void accumulate_one_by_one(int row, std::int64_t key, Columns seen, const Factors& factors) {
-    for (int r = row; r < std::min(row + tile_rows, static_cast<int>(queries_.count)); ++r) {
+    for (int r = row; r < std::min(row + group_rows, static_cast<int>(queries_.count)); ++r) {
       for (int d = 0; d < shape_.value_dim; ++d) {
         A sum{0};
         for (int column = seen.begin; column < seen.end; ++column) {
           if (!block_.sees(r, key + column)) continue;
           sum += static_cast<A>(p_[(r - row) * key_block + column]) *
-                 static_cast<A>(v_[layout_.value_at(key + column, d)]);
+                 static_cast<A>(v_[layout_.column_at(key + column, d)]);
         }
         A& acc = acc_[r * columns_ + d];
         acc = acc * factors.of[r - row] + sum;
@@ -427,7 +475,7 @@ class ForwardBlock {
   void load(const Tensor<const T, 4, Space>& q, const SoftmaxState<A, Space>& state, bool first) {
     const auto& [b, head, row, count] = mine_;
     const int dim = shape_.head_dim;
-    std::fill_n(m_, rows_ / tile_rows * group_lanes, nothing());
+    std::fill_n(m_, rows_ / group_rows * group_lanes, nothing());
     for (int r = 0; r < rows_; ++r) {
       const bool real = r < count;
       const bool held = real && !first;
@@ -493,7 +541,7 @@ class ForwardBlock {
     }
   }
 
-  A& m_of(int r) { return m_[r / tile_rows * group_lanes + r % tile_rows]; }
+  A& m_of(int r) { return m_[r / group_rows * group_lanes + r % group_rows]; }
   static constexpr A nothing() { return rondo::detail::minus_infinity<A>; }
   /// m, or 0 for rows that have seen no key yet, so that s - m is never inf - inf.
   static Vec<A> finite(Vec<A> m) { return m == splat(nothing()) ? Vec<A>{} : m; }
@@ -518,6 +566,7 @@ class ForwardBlock {
   Operand* q_;
   A* acc_;
   A* s_;
+  A* products_ = nullptr;  ///< of a group's probabilities with the values of a block
   Operand* p_;  ///< where scores become probabilities: in their place, or narrower beside them
   A* wide_keys_ = nullptr;
   A* wide_values_ = nullptr;

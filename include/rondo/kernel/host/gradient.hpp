@@ -58,6 +58,42 @@ struct GradientInput {
   }
 };
 
+/// What scores of a block's queries are compared with.
+template <class A>
+struct QueryNumbers {
+  A* lse2;
+  A* lse2_factor;
+  A* delta;
+  IndexRange* ranges;  ///< the keys they see
+
+  static std::size_t bytes(int queries) {
+    return 3 * Scratch::bytes<A>(queries) + Scratch::bytes<IndexRange>(queries);
+  }
+  QueryNumbers(Scratch& scratch, int queries)
+      : lse2(scratch.array<A>(queries)),
+        lse2_factor(scratch.array<A>(queries)),
+        delta(scratch.array<A>(queries)),
+        ranges(scratch.array<IndexRange>(queries)) {}
+
+  /// \param here  rows that there are, of `queries`
+  template <class Input>
+  void load(const Input& in, int b, int head, std::int64_t row, int here, int queries) const {
+    for (int r = 0; r < queries; ++r) {
+      const bool real = r < here;
+      lse2[r] = real ? in.lse(b, head, row + r) : rondo::detail::minus_infinity<A>;
+      delta[r] = real ? in.delta(b, head, row + r) : A{0};
+    }
+    const Base2<A> base2 = in.base2;
+    for (int r = 0; r < queries; ++r) {  // vector code
+      const A lse = lse2[r];
+      // Where nothing was seen, lse = -inf and every p must be 0: s - inf.
+      const bool seen = lse != rondo::detail::minus_infinity<A>;
+      lse2[r] = seen ? base2.lse2(lse) : -rondo::detail::minus_infinity<A>;
+      lse2_factor[r] = base2.lse2_factor(seen ? lse : A{0});
+    }
+  }
+};
+
 /// One block of keys of one kv head.
 template <class T, class A, ProblemType P, class Space>
 class GradientBlock {
@@ -107,7 +143,7 @@ class GradientBlock {
     };
     return of_width(shape.head_dim) + of_width(shape.value_dim) + 2 * Scratch::bytes<A>(queries * size.stride<A>()) +
            Scratch::bytes<A>(std::is_same_v<T, A> ? 0 : keys * padded_dim<A>(shape.head_dim)) +
-           3 * Scratch::bytes<A>(queries) + Scratch::bytes<IndexRange>(queries);
+           QueryNumbers<A>::bytes(queries);
   }
 
   GradientBlock(const Input& in, int b, int kv_head, const KeyBlocks::Range& keys, const WireLayout<T, A>& layout,
@@ -134,10 +170,7 @@ class GradientBlock {
         ds_(scratch.array<A>(size_.queries * stride_)),
         grad_k_(scratch.array<A>(size_.keys * columns_)),
         grad_v_(scratch.array<A>(size_.keys * value_columns_)),
-        lse2_(scratch.array<A>(size_.queries)),
-        lse2_factor_(scratch.array<A>(size_.queries)),
-        delta_(scratch.array<A>(size_.queries)),
-        ranges_(scratch.array<IndexRange>(size_.queries)) {
+        numbers_(scratch, size_.queries) {
     widen_columns(scratch);
     if constexpr (narrow) {
       q_operand_ = scratch.array<Operand>(size_.queries * depth_);
@@ -159,8 +192,8 @@ class GradientBlock {
     const auto here = static_cast<int>(std::min<std::int64_t>(size_.queries, in_.queries.count - row));
     const Run queries = in_.queries.part(row, here);
     const Scores scores(in_.problem, b_, head);
-    find_ranges(scores, queries, in_.keys, size_.queries, ranges_);
-    const ScoreBlock<A, Scores> block{scores, queries, in_.keys, ranges_};
+    find_ranges(scores, queries, in_.keys, size_.queries, numbers_.ranges);
+    const ScoreBlock<A, Scores> block{scores, queries, in_.keys, numbers_.ranges};
     [[maybe_unused]] const TileUnit<Operand> unit;
     load(head, row, here);
     if constexpr (Scores::learned) {
@@ -234,17 +267,8 @@ class GradientBlock {
         load_row<A>(grad_out_operand_ + r * value_depth_, value_depth_,
                     real ? row_of(in_.grad_out, b_, row + r, head) : Row<const T>{});
       }
-      lse2_[r] = real ? in_.lse(b_, head, row + r) : rondo::detail::minus_infinity<A>;
-      delta_[r] = real ? in_.delta(b_, head, row + r) : A{0};
     }
-    const Base2<A> base2 = in_.base2;
-    for (int r = 0; r < size_.queries; ++r) {  // vector code
-      const A lse = lse2_[r];
-      // Where nothing was seen, lse = -inf and every p must be 0: s - inf.
-      const bool seen = lse != rondo::detail::minus_infinity<A>;
-      lse2_[r] = seen ? base2.lse2(lse) : -rondo::detail::minus_infinity<A>;
-      lse2_factor_[r] = base2.lse2_factor(seen ? lse : A{0});
-    }
+    numbers_.load(in_, b_, head, row, here, size_.queries);
     rows_finite_ =
         all_finite<A>(q_, size_.queries * columns_) && all_finite<A>(grad_out_, size_.queries * value_columns_);
   }
@@ -337,8 +361,8 @@ class GradientBlock {
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
         const Vec<A> dots = sums.at[r][half];
         if constexpr (!Scores::plain) rondo::host::store(ds_tile + r * stride + half * width<A>, dots);
-        const Vec<A> above = block.above(dots, row + r, key + half * width<A>, lse2_[row + r]);
-        Vec<A> p = exp2_of<A>(above) * splat(lse2_factor_[row + r]);
+        const Vec<A> above = block.above(dots, row + r, key + half * width<A>, numbers_.lse2[row + r]);
+        Vec<A> p = exp2_of<A>(above) * splat(numbers_.lse2_factor[row + r]);
         if constexpr (Masked) p = block.visible(row + r, key + half * width<A>) ? p : Vec<A>{};
         rondo::host::store(p_tile + r * stride + half * width<A>, p);
         if constexpr (refined) largest = maximum<A>(p, largest);
@@ -347,7 +371,7 @@ class GradientBlock {
     const bool much_weight = refined && has_much_weight(largest);
     unrolled<tile_rows>([&](auto r) RONDO_INLINE_LAMBDA {
       const Vec<A> start =
-          splat(Scores::drops ? A{0} : -delta_[row + r]);  // with dropout, delta comes after its weights
+          splat(Scores::drops ? A{0} : -numbers_.delta[row + r]);  // with dropout, delta comes after its weights
       unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA { sums.at[r][half] = start; });
     });
     multiply_gradients(sums, operands, row);
@@ -362,7 +386,7 @@ class GradientBlock {
         if constexpr (Scores::drops) {
           const Vec<A> weights = block.weights(row + r, key + half * width<A>);
           rondo::host::store(from, p * weights);
-          dp = dp * weights - splat(delta_[row + r]);
+          dp = dp * weights - splat(numbers_.delta[row + r]);
         }
         Vec<A> ds = p * dp;
         if constexpr (Scores::learned) {
@@ -434,7 +458,7 @@ class GradientBlock {
       int d = 0;
       for (; d + lanes <= value_depth_; d += lanes) sum.add(rows + d, 1, values + d * panel<A> + key, panel<A>);
       for (; d < value_depth_; ++d) sum.add(rows[d], values[d * panel<A> + key]);
-      products[key] = Scores::drops ? sum.value() : sum.value() - delta_[row];
+      products[key] = Scores::drops ? sum.value() : sum.value() - numbers_.delta[row];
     }
   }
 
@@ -578,10 +602,7 @@ class GradientBlock {
   A* ds_;
   A* grad_k_;
   A* grad_v_;
-  A* lse2_;
-  A* lse2_factor_;
-  A* delta_;
-  IndexRange* ranges_;
+  QueryNumbers<A> numbers_;
   Operand* q_operand_ = nullptr;  ///< queries and grad_out once more, where products take them narrower
   Operand* grad_out_operand_ = nullptr;
   A* wide_keys_ = nullptr;  ///< a panel of keys and of values, where products take them wider

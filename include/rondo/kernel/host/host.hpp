@@ -3,6 +3,7 @@
 #pragma once
 
 #include <rondo/kernel/concept.hpp>
+#include <rondo/kernel/host/amx_gradient.hpp>
 #include <rondo/kernel/host/forward.hpp>
 #include <rondo/kernel/host/gradient.hpp>
 
@@ -31,7 +32,8 @@ class host_kernel {
   using accumulate_type = accumulate_t<T>;
   using execution_space = Exec;
   using memory_space = typename Exec::memory_space;
-  static constexpr std::uint32_t wire_format = 0x100 * depth_step<T> + vector_bytes;
+  static constexpr std::uint32_t wire_format =
+      (in_tiles<T> ? 0x10000 : 0) + 0x100 * depth_step<T> + vector_bytes;
 
   /// To be called between blocks of queries while fold and fold_gradient compute.
   void set_progress(ProgressCallback progress) { progress_ = progress; }
@@ -40,7 +42,7 @@ class host_kernel {
   static std::size_t scratch_bytes(Pass pass, const Shape& shape) {
     using P = Problem<>;
     return pass == Pass::forward ? ForwardBlock<T, accumulate_type, P, memory_space>::scratch_bytes(shape)
-                                 : GradientBlock<T, accumulate_type, P, memory_space>::scratch_bytes(shape);
+                                 : Gradient<P>::scratch_bytes(shape);
   }
 
   /// Bytes of a packed piece: tokens filled up to panels of two vectors, head_dim to whole vectors, and for a backward
@@ -71,7 +73,7 @@ class host_kernel {
         if (!pack_panel<A>(panel_here, rows)) flags |= flag;
       };
       const auto into_columns = [&](auto step, const SourceRows<T>& rows, std::uint8_t flag) {
-        for (int d = 0; d < padded_dim<A>(rows.width); d += panel<A>) {
+        for (int d = 0; d < column_dim<T, A>(rows.width); d += panel<A>) {
           const int columns = layout.column_stride(d);
           T* target = layout.columns(wire.data(), b, kv_head) + layout.column_tile(d) + first * columns;
           if (!pack_rows<A, step>(target, rows, d, columns)) flags |= flag;
@@ -83,7 +85,7 @@ class host_kernel {
       } else {
         into_panel(layout.value_panels(wire.data(), b, kv_head) + layout.value_panel_at(first), rows_of(v),
                    value_not_finite);
-        into_columns(std::integral_constant<int, 1>{}, rows_of(k), 0);
+        into_columns(std::integral_constant<int, WireLayout<T, A>::column_step(Pass::backward)>{}, rows_of(k), 0);
       }
       layout.flags(wire.data(), b, kv_head)[index] = flags;
     });
@@ -149,7 +151,7 @@ class host_kernel {
                      const Tensor<accumulate_type, 4, memory_space>& grad_q,
                      const Tensor<accumulate_type, 4, memory_space>& grad_k,
                      const Tensor<accumulate_type, 4, memory_space>& grad_v, double* parameter_sums = nullptr) const {
-    using Block = GradientBlock<T, A, P, memory_space>;
+    using Block = Gradient<P>;
     const GradientInput<T, A, P, memory_space> input{
         problem, shape, q, grad_out, lse, delta, queries, keys, base2_of<A>(problem)};
     const WireLayout<T, A> layout(shape, Pass::backward, keys.count);
@@ -195,6 +197,14 @@ class host_kernel {
 
  private:
   using A = accumulate_type;
+#if RONDO_HOST_AMX
+  template <class P>
+  using Gradient = std::conditional_t<in_tiles<T>, AmxGradientBlock<T, A, P, memory_space>,
+                                      GradientBlock<T, A, P, memory_space>>;
+#else
+  template <class P>
+  using Gradient = GradientBlock<T, A, P, memory_space>;
+#endif
 
   /// \param outputs  where rows are finished, or null
   template <ProblemType P>
@@ -204,7 +214,7 @@ class host_kernel {
                  const Outputs<T, accumulate_type, memory_space>* outputs) const {
     using Block = ForwardBlock<T, A, P, memory_space>;
     const WireLayout<T, A> layout(shape, Pass::forward, keys.count);
-    const int block_rows = query_block<A>(shape);
+    const int block_rows = query_block<T, A>(shape);
     const std::int64_t blocks = (queries.count + block_rows - 1) / block_rows;
     const Progress progress(progress_);
     const std::int64_t heads = std::int64_t{shape.batch} * shape.heads;

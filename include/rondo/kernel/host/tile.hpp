@@ -48,22 +48,8 @@ template <int Columns>
 [[gnu::always_inline]] inline void multiply(Sums<float, Columns>& sums, const bfloat16* a, std::ptrdiff_t row_stride,
                                             std::ptrdiff_t /*depth_stride: 1*/, const bfloat16* b,
                                             std::ptrdiff_t b_stride, std::int64_t depth) {
-  std::int64_t k = 0;
-#if RONDO_HOST_AMX
-  if (depth >= amx_depth && amx_granted()) {
-    static_assert(tile_rows == amx_rows && width<float> == amx_columns);
-    alignas(64) Sums<float, Columns> in_tiles;
-    k = depth / amx_depth * amx_depth;
-    multiply_amx<Columns>(reinterpret_cast<float*>(&in_tiles), a, row_stride, b, b_stride, k);
-    unrolled<tile_rows>([&](auto row) RONDO_INLINE_LAMBDA {
-      unrolled<Columns>([&](auto column) RONDO_INLINE_LAMBDA { sums.at[row][column] += in_tiles.at[row][column]; });
-    });
-    a += k;
-    b += k * b_stride;
-  }
-#endif
   Sums<float, Columns> c = sums;
-  for (; k < depth; k += 2) {
+  for (std::int64_t k = 0; k < depth; k += 2) {
     unrolled<tile_rows>([&](auto row) RONDO_INLINE_LAMBDA {
       unrolled<Columns>([&](auto column) RONDO_INLINE_LAMBDA {
         c.at[row][column] = add_pairs(c.at[row][column], a + row * row_stride, b + 2 * column * width<float>);
@@ -74,14 +60,6 @@ template <int Columns>
   }
   sums = c;
 }
-#endif
-
-/// What a thread needs to multiply operands of type T, as long as this lives.
-template <class T>
-struct TileUnit {};
-#if RONDO_HOST_AMX
-template <>
-struct TileUnit<bfloat16> : AmxTiles {};
 #endif
 
 template <class A, int Columns>

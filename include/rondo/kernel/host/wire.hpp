@@ -32,10 +32,16 @@ constexpr int padded_dim(int head_dim) {
   return round_up(head_dim, width<A>);
 }
 
-/// head_dim filled up to whole steps of a product over it.
+/// head_dim filled up to whole steps of a product over it: AMX tiles take 32 elements at a time.
 template <class T>
 constexpr int depth_dim(int head_dim) {
-  return round_up(head_dim, depth_step<T>);
+  return round_up(head_dim, in_tiles<T> ? 32 : depth_step<T>);
+}
+
+/// head_dim filled up to whole tiles of columns: those of AMX are two vectors.
+template <class T, class A>
+constexpr int column_dim(int head_dim) {
+  return round_up(head_dim, in_tiles<T> ? panel<A> : width<A>);
 }
 
 /// Where things lie in the wire of a piece, whose d is below head_dim for keys and value_dim for values. Per (batch, kv head),
@@ -46,11 +52,14 @@ constexpr int depth_dim(int head_dim) {
 /// for each panel, whether a key (1) or a value (2) in it is not finite: such a number must not be multiplied by a
 /// masked score's zero.
 /// Where products take pairs of the depth (depth_step), the two stand together: panels are [panel][pair of d][token][2],
-/// the forward pass's columns [tile][pair of tokens][d][2].
+/// the forward pass's columns, and those of both passes for AMX tiles, [tile][pair of tokens][d][2].
 template <class T, class A>
 class WireLayout {
  public:
   static constexpr int step = depth_step<T>;
+
+  /// Tokens that stand together in columns.
+  static constexpr int column_step(Pass pass) { return pass == Pass::forward || in_tiles<T> ? step : 1; }
 
   WireLayout(const Shape& shape, Pass pass, std::int64_t tokens)
       : shape_(shape),
@@ -81,15 +90,19 @@ class WireLayout {
   std::int64_t panel_at(std::int64_t token) const { return token * depth_dim<T>(shape_.head_dim); }
   std::int64_t value_panel_at(std::int64_t token) const { return token * depth_dim<T>(shape_.value_dim); }
   /// Elements of a token that stand in columns.
-  int column_dim() const { return pass_ == Pass::forward ? shape_.value_dim : shape_.head_dim; }
+  int in_columns_of_token() const {
+    return column_dim<T, A>(pass_ == Pass::forward ? shape_.value_dim : shape_.head_dim);
+  }
   /// Elements from the beginning of a head's columns to the tile that starts at d.
   std::int64_t column_tile(int d) const { return padded_tokens() * d; }
   /// Elements from one token to the next in the tile that starts at d.
-  int column_stride(int d) const { return std::min(2 * width<A>, padded_dim<A>(column_dim()) - d); }
-  /// Elements from the beginning of a head's forward columns to element d of a token.
-  std::int64_t value_at(std::int64_t token, int d) const {
+  int column_stride(int d) const { return std::min(2 * width<A>, in_columns_of_token() - d); }
+  /// Elements from the beginning of a head's columns to element d of a token.
+  std::int64_t column_at(std::int64_t token, int d) const {
     const int tile = d / panel<A> * panel<A>;
-    return column_tile(tile) + token / step * step * column_stride(tile) + (d - tile) * step + token % step;
+    const int together = column_step(pass_);
+    return column_tile(tile) + token / together * together * column_stride(tile) + (d - tile) * together +
+           token % together;
   }
 
  private:
@@ -97,7 +110,7 @@ class WireLayout {
   std::int64_t block(int b, int kv_head) const { return std::int64_t{b} * shape_.kv_heads + kv_head; }
   std::int64_t in_panels() const { return padded_tokens() * depth_dim<T>(shape_.head_dim); }
   std::int64_t in_value_panels() const { return padded_tokens() * depth_dim<T>(shape_.value_dim); }
-  std::int64_t in_columns() const { return padded_tokens() * padded_dim<A>(column_dim()); }
+  std::int64_t in_columns() const { return padded_tokens() * in_columns_of_token(); }
   T* part(std::byte* wire, std::int64_t elements) const { return reinterpret_cast<T*>(wire + flags_bytes_) + elements; }
 
   Shape shape_;
