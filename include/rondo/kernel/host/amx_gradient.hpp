@@ -155,9 +155,15 @@ class AmxGradientBlock {
       }
       for (int at = 0; at < groups; ++at) {
         switch (covered(at, column)) {
-          case Coverage::all: weigh<false>(block, at, column); break;
-          case Coverage::some: weigh<true>(block, at, column); break;
-          case Coverage::none: hide(at, column); break;
+          case Coverage::all:
+            weigh<false>(block, at, column);
+            break;
+          case Coverage::some:
+            weigh<true>(block, at, column);
+            break;
+          case Coverage::none:
+            hide(at, column);
+            break;
         }
       }
       add_to_keys(block, groups, column);
@@ -187,8 +193,7 @@ class AmxGradientBlock {
     transpose_rows(q_columns_, q_, depth_, size_.queries);
     transpose_rows(grad_out_columns_, grad_out_, value_depth_, size_.queries);
     numbers_.load(in_, b_, head, row, here, size_.queries);
-    rows_finite_ =
-        all_finite<A>(q_, size_.queries * depth_) && all_finite<A>(grad_out_, size_.queries * value_depth_);
+    rows_finite_ = all_finite<A>(q_, size_.queries * depth_) && all_finite<A>(grad_out_, size_.queries * value_depth_);
   }
 
   /// Asks for what is needed soon of one row: of grad_q to be added to, and of q and grad_out, where the queries before
@@ -290,8 +295,8 @@ class AmxGradientBlock {
       for (std::size_t i = 0; i < 32; ++i) places[i] = static_cast<std::uint16_t>(i < 16 ? 2 * i : 2 * i - 31);
       return places;
     }();
-    const __m512i apart = _mm512_maskz_permutexvar_epi16(0xffffffffu, _mm512_load_si512(places.data()),
-                                                         std::bit_cast<__m512i>(words));
+    const __m512i apart =
+        _mm512_maskz_permutexvar_epi16(0xffffffffu, _mm512_load_si512(places.data()), std::bit_cast<__m512i>(words));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(first), _mm512_maskz_extracti64x4_epi64(0xff, apart, 0));
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(second), _mm512_maskz_extracti64x4_epi64(0xff, apart, 1));
   }
@@ -453,13 +458,13 @@ class AmxGradientBlock {
   T* q_columns_;  ///< transposed
   T* grad_out_;
   T* grad_out_columns_;
-  A* dots_;         ///< of all queries and a panel of keys: [queries][keys]
-  A* dp_;           ///< grad_out·v likewise
-  T* p_pairs_;      ///< likewise, [part][pair of queries][keys][2]
+  A* dots_;     ///< of all queries and a panel of keys: [queries][keys]
+  A* dp_;       ///< grad_out·v likewise
+  T* p_pairs_;  ///< likewise, [part][pair of queries][keys][2]
   T* ds_pairs_;
-  T* ds_;           ///< of all keys: [part][queries][keys]
-  A* gradients_;    ///< of keys and values, see gradients_of
-  A* products_;     ///< what is added to gradients at a time
+  T* ds_;         ///< of all keys: [part][queries][keys]
+  A* gradients_;  ///< of keys and values, see gradients_of
+  A* products_;   ///< what is added to gradients at a time
   QueryNumbers<A> numbers_;
   double* parameter_sums_ = nullptr;
   double* head_sums_ = nullptr;  ///< of the head that is folded

@@ -70,7 +70,7 @@ class ForwardBlock {
   /// Whether probabilities are narrower than scores.
   static constexpr bool narrow_p = !std::is_same_v<A, Operand>;
 
-  /// Queries whose scores are computed together: the rows of a tile.
+  /// Queries whose scores are computed together: the rows of a register tile, or of two AMX tiles.
   static constexpr int group_rows = in_tiles<Operand> ? 2 * 16 : tile_rows;
 
   /// Keys of a block: of those that are widened as many as let scratch memory fit the cache.
@@ -89,9 +89,9 @@ class ForwardBlock {
            Scratch::bytes<A>(rows * column_dim<T, A>(shape.value_dim)) + Scratch::bytes<A>(group_rows * key_block) +
            Scratch::bytes<Operand>(narrow_p ? group_rows * key_block : 0) +
            Scratch::bytes<A>(in_tiles<Operand> ? group_rows * column_dim<T, A>(shape.value_dim) : 0) +
-           Scratch::bytes<A>(block * shape.head_dim) +
-           Scratch::bytes<A>(block * column_dim<T, A>(shape.value_dim)) + Scratch::bytes<Vec<A>>(rows) +
-           Scratch::bytes<A>(rows / group_rows * group_lanes) + Scratch::bytes<IndexRange>(rows);
+           Scratch::bytes<A>(block * shape.head_dim) + Scratch::bytes<A>(block * column_dim<T, A>(shape.value_dim)) +
+           Scratch::bytes<Vec<A>>(rows) + Scratch::bytes<A>(rows / group_rows * group_lanes) +
+           Scratch::bytes<IndexRange>(rows);
   }
 
   /// \param queries  the whole run, of which `mine` are folded
@@ -318,14 +318,14 @@ class ForwardBlock {
   template <int Vectors, bool Masked>
   [[gnu::always_inline]] void score_tile(int row, std::int64_t key, int column, Largest& largest) {
     A* const to = s_ + column;
-    const auto keep = [&]<bool Stored>(std::bool_constant<Stored>, const auto& dots) RONDO_INLINE_LAMBDA {
+    const auto keep = [&](const auto& dots) RONDO_INLINE_LAMBDA {
       unrolled<group_rows>([&](auto r) RONDO_INLINE_LAMBDA {
         Vec<A> here;
         unrolled<Vectors>([&](auto half) RONDO_INLINE_LAMBDA {
           Vec<A> s = dots(r, half);
           if constexpr (!Scores::plain) s = block_.base2(s, row + r, key + column + half * width<A>);
           if constexpr (Masked) s = block_.visible(row + r, key + column + half * width<A>) ? s : splat(nothing());
-          if constexpr (!Stored || !Scores::plain || Masked) {
+          if constexpr (!in_tiles<Operand> || !Scores::plain || Masked) {  // else it is there already
             rondo::host::store(to + r * key_block + half * width<A>, s);
           }
           here = half == 0 ? s : maximum<A>(s, here);
@@ -334,14 +334,13 @@ class ForwardBlock {
       });
     };
     if constexpr (in_tiles<Operand>) {
-      keep(std::true_type{}, [&](auto r, auto half) RONDO_INLINE_LAMBDA {
-        return rondo::host::load<A>(to + r * key_block + half * width<A>);
-      });
+      keep([&](auto r, auto half)
+               RONDO_INLINE_LAMBDA { return rondo::host::load<A>(to + r * key_block + half * width<A>); });
     } else {
       Sums<A, Vectors> sums;
       clear(sums);
       multiply(sums, q_ + row * depth_, depth_, 1, keys_at(key, column), panel<A>, depth_);
-      keep(std::false_type{}, [&](auto r, auto half) RONDO_INLINE_LAMBDA { return sums.at[r][half]; });
+      keep([&](auto r, auto half) RONDO_INLINE_LAMBDA { return sums.at[r][half]; });
     }
   }
 
@@ -567,7 +566,7 @@ class ForwardBlock {
   A* acc_;
   A* s_;
   A* products_ = nullptr;  ///< of a group's probabilities with the values of a block
-  Operand* p_;  ///< where scores become probabilities: in their place, or narrower beside them
+  Operand* p_;             ///< where scores become probabilities: in their place, or narrower beside them
   A* wide_keys_ = nullptr;
   A* wide_values_ = nullptr;
   Vec<A>* l_;

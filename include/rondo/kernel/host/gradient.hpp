@@ -66,9 +66,7 @@ struct QueryNumbers {
   A* delta;
   IndexRange* ranges;  ///< the keys they see
 
-  static std::size_t bytes(int queries) {
-    return 3 * Scratch::bytes<A>(queries) + Scratch::bytes<IndexRange>(queries);
-  }
+  static std::size_t bytes(int queries) { return 3 * Scratch::bytes<A>(queries) + Scratch::bytes<IndexRange>(queries); }
   QueryNumbers(Scratch& scratch, int queries)
       : lse2(scratch.array<A>(queries)),
         lse2_factor(scratch.array<A>(queries)),
@@ -194,7 +192,6 @@ class GradientBlock {
     const Scores scores(in_.problem, b_, head);
     find_ranges(scores, queries, in_.keys, size_.queries, numbers_.ranges);
     const ScoreBlock<A, Scores> block{scores, queries, in_.keys, numbers_.ranges};
-    [[maybe_unused]] const TileUnit<Operand> unit;
     load(head, row, here);
     if constexpr (Scores::learned) {
       const int member = head - kv_head_ * (in_.shape.heads / in_.shape.kv_heads);

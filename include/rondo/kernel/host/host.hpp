@@ -32,8 +32,7 @@ class host_kernel {
   using accumulate_type = accumulate_t<T>;
   using execution_space = Exec;
   using memory_space = typename Exec::memory_space;
-  static constexpr std::uint32_t wire_format =
-      (in_tiles<T> ? 0x10000 : 0) + 0x100 * depth_step<T> + vector_bytes;
+  static constexpr std::uint32_t wire_format = (in_tiles<T> ? 0x10000 : 0) + 0x100 * depth_step<T> + vector_bytes;
 
   /// To be called between blocks of queries while fold and fold_gradient compute.
   void set_progress(ProgressCallback progress) { progress_ = progress; }
@@ -45,8 +44,8 @@ class host_kernel {
                                  : Gradient<P>::scratch_bytes(shape);
   }
 
-  /// Bytes of a packed piece: tokens filled up to panels of two vectors, head_dim to whole vectors, and for a backward
-  /// pass the keys in two forms.
+  /// Bytes of a packed piece: tokens filled up to panels of two vectors, head_dim to whole vectors (to 32 elements for AMX
+  /// tiles), and for a backward pass the keys in two forms.
   std::size_t wire_bytes(Pass pass, const Shape& shape, std::int64_t tokens) const {
     return WireLayout<T, A>(shape, pass, tokens).bytes();
   }
@@ -199,8 +198,8 @@ class host_kernel {
   using A = accumulate_type;
 #if RONDO_HOST_AMX
   template <class P>
-  using Gradient = std::conditional_t<in_tiles<T>, AmxGradientBlock<T, A, P, memory_space>,
-                                      GradientBlock<T, A, P, memory_space>>;
+  using Gradient =
+      std::conditional_t<in_tiles<T>, AmxGradientBlock<T, A, P, memory_space>, GradientBlock<T, A, P, memory_space>>;
 #else
   template <class P>
   using Gradient = GradientBlock<T, A, P, memory_space>;
