@@ -7,6 +7,7 @@
 
 #include <rondo/mask/intervals.hpp>
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,7 +23,7 @@ struct Masked : intervals {
 using Features = FeatureProblem<float, Masked>;
 
 /// Error of learned parameters' gradients, over what is allowed: the terms' rounding, that of float products of 16.
-double parameter_error(const std::vector<float>& given, const std::vector<double>& needed) {
+double parameter_error(std::span<const float> given, const std::vector<double>& needed) {
   double worst = 0;
   for (std::size_t i = 0; i < given.size(); ++i) {
     const double error = std::abs(static_cast<double>(given[i]) - needed[i]);

@@ -8,6 +8,8 @@
 #include <rondo/score/relative_bias.hpp>
 #include <rondo/score/softcap_alibi.hpp>
 
+#include <Kokkos_Core.hpp>
+
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -127,13 +129,25 @@ struct FeatureSink : head_sink<A> {
 template <class A, class M>
 using FeatureProblem = Problem<M, FeatureScore<A>, FeatureSink<A>, dropout>;
 
-/// Tables and logits for 4 heads, and room for their gradients.
+/// Memory that host and device read and write alike.
+template <class A>
+struct SharedAllocator {
+  using value_type = A;
+
+  A* allocate(std::size_t count) {
+    return static_cast<A*>(Kokkos::kokkos_malloc<Kokkos::SharedSpace>(count * sizeof(A)));
+  }
+  void deallocate(A* memory, std::size_t) { Kokkos::kokkos_free<Kokkos::SharedSpace>(memory); }
+  bool operator==(const SharedAllocator&) const = default;
+};
+
+/// Tables and logits for 4 heads, and room for their gradients: kernels use them where they are.
 template <class A>
 struct Learned {
   static constexpr int heads = 4;
   static constexpr int reach = 9;
   static constexpr int width = 2 * reach + 1;
-  std::vector<A> table, grad_table, logits, grad_logits;
+  std::vector<A, SharedAllocator<A>> table, grad_table, logits, grad_logits;
 
   /// \param size  of the biases, 0 for none \param sinks  whether there are some
   Learned(double size, bool sinks)

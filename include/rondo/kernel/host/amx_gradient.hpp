@@ -91,7 +91,7 @@ class AmxGradientBlock {
     const auto [queries, keys] = size;
     const int depth = depth_dim<T>(shape.head_dim), value_depth = depth_dim<T>(shape.value_dim);
     return 2 * (Scratch::bytes<T>(queries * depth) + Scratch::bytes<T>(queries * value_depth)) +
-           2 * Scratch::bytes<A>(queries * panel<A>) + 2 * Scratch::bytes<T>(2 * queries * panel<A>) +
+           2 * Scratch::bytes<A>(2 * group * panel<A>) + 2 * Scratch::bytes<T>(2 * queries * panel<A>) +
            Scratch::bytes<T>(2 * queries * size.stride<T>()) + Scratch::bytes<A>(keys * (depth + value_depth)) +
            Scratch::bytes<A>(panel<A> * (depth + value_depth)) + QueryNumbers<A>::bytes(queries);
   }
@@ -117,8 +117,8 @@ class AmxGradientBlock {
         q_columns_(scratch.array<T>(size_.queries * depth_)),
         grad_out_(scratch.array<T>(size_.queries * value_depth_)),
         grad_out_columns_(scratch.array<T>(size_.queries * value_depth_)),
-        dots_(scratch.array<A>(size_.queries * panel<A>)),
-        dp_(scratch.array<A>(size_.queries * panel<A>)),
+        dots_(scratch.array<A>(2 * group * panel<A>)),
+        dp_(scratch.array<A>(2 * group * panel<A>)),
         p_pairs_(scratch.array<T>(2 * size_.queries * panel<A>)),
         ds_pairs_(scratch.array<T>(2 * size_.queries * panel<A>)),
         ds_(scratch.array<T>(2 * size_.queries * stride_)),
@@ -150,10 +150,13 @@ class AmxGradientBlock {
     for (int index = 0, fetched = 0; index < panels; ++index) {
       for (; fetched < size_.queries * (index + 1) / panels; ++fetched) fetch_ahead(head, row, here, grad_q, fetched);
       const int column = index * panel<A>;
-      for (int at = 0; at < groups; ++at) {
+      // One group ahead: products take long to come out of the tiles.
+      const auto begin_group = [&](int at) {
         if (cover(block, at, column) != Coverage::none) multiply_rows(at, column);
-      }
+      };
+      begin_group(0);
       for (int at = 0; at < groups; ++at) {
+        if (at + 1 < groups) begin_group(at + 1);
         switch (covered(at, column)) {
           case Coverage::all:
             weigh<false>(block, at, column);
@@ -216,14 +219,13 @@ class AmxGradientBlock {
     return coverage_[static_cast<std::size_t>(at)][static_cast<std::size_t>(column / panel<A>)];
   }
 
-  /// Inner products of a group's queries with a panel's keys, and of their grad_out with its values. (All groups of a panel
-  /// are multiplied before the first is looked at: products take long to come out of the tiles.)
+  /// Inner products of a group's queries with a panel's keys, and of their grad_out with its values.
   void multiply_rows(int at, int column) {
     const int row = at * group;
     const auto multiply = [&](A* to, const T* rows, const T* of_panel, int depth) RONDO_INLINE_LAMBDA {
       AmxSums<T, 1, 2> sums;
       sums.add(rows + row * depth, depth, of_panel, panel<A>, depth);
-      sums.store(to + row * panel<A>, panel<A>);
+      sums.store(to + at % 2 * group * panel<A>, panel<A>);
     };
     multiply(dots_, q_, k_panels_ + layout_.panel_at(first_key_ + column), depth_);
     multiply(dp_, grad_out_, v_panels_ + layout_.value_panel_at(first_key_ + column), value_depth_);
@@ -247,7 +249,7 @@ class AmxGradientBlock {
         Vec<A> p[2], ds[2];
         unrolled<2>([&](auto member) RONDO_INLINE_LAMBDA {
           const int r = row + member;
-          const int vector = r * panel<A> + half * width<A>;
+          const int vector = r % (2 * group) * panel<A> + half * width<A>;
           weigh<Masked>(block, numbers, r, first_key + half * width<A>, rondo::host::load<A>(dots + vector),
                         rondo::host::load<A>(dp + vector), head_sums, p[member], ds[member]);
         });
@@ -458,9 +460,9 @@ class AmxGradientBlock {
   T* q_columns_;  ///< transposed
   T* grad_out_;
   T* grad_out_columns_;
-  A* dots_;     ///< of all queries and a panel of keys: [queries][keys]
+  A* dots_;     ///< of two groups of queries and a panel of keys: [queries][keys]
   A* dp_;       ///< grad_out·v likewise
-  T* p_pairs_;  ///< likewise, [part][pair of queries][keys][2]
+  T* p_pairs_;  ///< of all queries and a panel of keys: [part][pair of queries][keys][2]
   T* ds_pairs_;
   T* ds_;         ///< of all keys: [part][queries][keys]
   A* gradients_;  ///< of keys and values, see gradients_of
