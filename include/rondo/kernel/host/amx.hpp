@@ -25,8 +25,8 @@ inline constexpr bool in_tiles = RONDO_HOST_AMX != 0 && std::is_same_v<T, bfloat
 template <class T>
 struct TileUnit {};
 
-/// Sums of products for RowTiles·16 rows and ColumnTiles·16 columns.
-template <class T, int RowTiles, int ColumnTiles>
+/// Sums of products for RowTiles·16 rows and 32 columns.
+template <class T, int RowTiles>
 class AmxSums;
 
 #if RONDO_HOST_AMX
@@ -76,20 +76,23 @@ struct Parts {
 
 /// Tiles 0 to 3 hold the sums, 4 and 5 A, 6 and 7 B, so that a thread makes one of these after the other. Where tiles are
 /// not granted: by pairs in vectors.
-template <int RowTiles, int ColumnTiles>
-class AmxSums<bfloat16, RowTiles, ColumnTiles> {
-  static_assert(RowTiles >= 1 && RowTiles <= 2 && ColumnTiles >= 1 && ColumnTiles <= 2);
+template <int RowTiles>
+class AmxSums<bfloat16, RowTiles> {
+  static_assert(RowTiles == 1 || RowTiles == 2);
+  static constexpr int column_tiles = 2;
 
  public:
   [[gnu::always_inline]] AmxSums() {
     if (!amx_granted()) [[unlikely]] {
-      for (auto& row : sums_) std::fill_n(row, ColumnTiles, Vec<float>{});
+      for (auto& row : sums_) std::fill_n(row, column_tiles, Vec<float>{});
       return;
     }
     _tile_zero(0);
-    if constexpr (ColumnTiles == 2) _tile_zero(1);
-    if constexpr (RowTiles == 2) _tile_zero(2);
-    if constexpr (RowTiles == 2 && ColumnTiles == 2) _tile_zero(3);
+    _tile_zero(1);
+    if constexpr (RowTiles == 2) {
+      _tile_zero(2);
+      _tile_zero(3);
+    }
   }
 
   /// sums[row][·] += Σ over k in [0, depth) of a[row · a_stride + k] · b[k][·].
@@ -129,7 +132,7 @@ class AmxSums<bfloat16, RowTiles, ColumnTiles> {
   [[gnu::always_inline]] void store(float* c, std::ptrdiff_t c_stride) const {
     if (!amx_granted()) [[unlikely]] {
       for (int row = 0; row < RowTiles * amx_rows; ++row) {
-        for (int tile = 0; tile < ColumnTiles; ++tile) {
+        for (int tile = 0; tile < column_tiles; ++tile) {
           rondo::host::store(c + row * c_stride + tile * amx_columns, sums_[row][tile]);
         }
       }
@@ -137,9 +140,11 @@ class AmxSums<bfloat16, RowTiles, ColumnTiles> {
     }
     const std::ptrdiff_t bytes = 4 * c_stride;
     _tile_stored(0, c, bytes);
-    if constexpr (ColumnTiles == 2) _tile_stored(1, c + amx_columns, bytes);
-    if constexpr (RowTiles == 2) _tile_stored(2, c + amx_rows * c_stride, bytes);
-    if constexpr (RowTiles == 2 && ColumnTiles == 2) _tile_stored(3, c + amx_rows * c_stride + amx_columns, bytes);
+    _tile_stored(1, c + amx_columns, bytes);
+    if constexpr (RowTiles == 2) {
+      _tile_stored(2, c + amx_rows * c_stride, bytes);
+      _tile_stored(3, c + amx_rows * c_stride + amx_columns, bytes);
+    }
   }
 
  private:
@@ -149,19 +154,21 @@ class AmxSums<bfloat16, RowTiles, ColumnTiles> {
   }
   [[gnu::always_inline]] static void load_b(const bfloat16* b, std::ptrdiff_t stride) {
     _tile_loadd(6, b, 4 * stride);
-    if constexpr (ColumnTiles == 2) _tile_loadd(7, b + 2 * amx_columns, 4 * stride);
+    _tile_loadd(7, b + 2 * amx_columns, 4 * stride);
   }
   [[gnu::always_inline]] static void multiply() {
     _tile_dpbf16ps(0, 4, 6);
-    if constexpr (ColumnTiles == 2) _tile_dpbf16ps(1, 4, 7);
-    if constexpr (RowTiles == 2) _tile_dpbf16ps(2, 5, 6);
-    if constexpr (RowTiles == 2 && ColumnTiles == 2) _tile_dpbf16ps(3, 5, 7);
+    _tile_dpbf16ps(1, 4, 7);
+    if constexpr (RowTiles == 2) {
+      _tile_dpbf16ps(2, 5, 6);
+      _tile_dpbf16ps(3, 5, 7);
+    }
   }
   [[gnu::noinline]] void add_pairwise(const bfloat16* a, std::ptrdiff_t a_stride, const bfloat16* b,
                                       std::ptrdiff_t b_stride, std::int64_t depth) {
     for (int row = 0; row < RowTiles * amx_rows; ++row) {
       for (std::int64_t k = 0; k < depth; k += 2) {
-        for (int tile = 0; tile < ColumnTiles; ++tile) {
+        for (int tile = 0; tile < column_tiles; ++tile) {
           sums_[row][tile] =
               add_pairs(sums_[row][tile], a + row * a_stride + k, b + k * b_stride + 2 * tile * amx_columns);
         }
@@ -169,7 +176,7 @@ class AmxSums<bfloat16, RowTiles, ColumnTiles> {
     }
   }
 
-  Vec<float> sums_[RowTiles * amx_rows][ColumnTiles];  ///< where tiles are not granted
+  Vec<float> sums_[RowTiles * amx_rows][column_tiles];  ///< where tiles are not granted
 };
 
 #endif

@@ -10,32 +10,38 @@
 #include <array>
 #include <cstdint>
 
-#if RONDO_HOST_AMX
 namespace rondo::host {
 inline namespace RONDO_HOST_NAMESPACE {
+
+/// One block of keys of one kv head.
+template <class T, class A, ProblemType P, class Space>
+class AmxGradientBlock;
+
+#if RONDO_HOST_AMX
 
 /// More queries at a time than without tiles: beside their products, adding to the gradients of keys once for each block
 /// of queries takes longer.
 inline constexpr GradientSize most_amx_gradient{192, 384};
 
+using Words = parts_of<Vec<float>>::unsigned_words;
+inline constexpr std::uint32_t upper_half = 0xffff0000u;
+
+/// The upper halves of words of `even` and of `odd`, in pairs.
+[[gnu::always_inline]] inline Words upper_pairs(Words even, Words odd) { return even >> 16 | (odd & upper_half); }
+
 /// Two rows of numbers in pairs of bfloat16, an element of `even` and one of `odd`: upper digits and the rest.
 struct SplitPairs {
-  using Words = parts_of<Vec<float>>::unsigned_words;
   Words upper, rest;
 
   [[gnu::always_inline]] SplitPairs(Vec<float> even, Vec<float> odd)
-      : upper(paired(even, odd)), rest(paired(below(even), below(odd))) {}
+      : upper(upper_pairs(std::bit_cast<Words>(even), std::bit_cast<Words>(odd))),
+        rest(upper_pairs(below(even), below(odd))) {}
 
  private:
-  static constexpr std::uint32_t upper_digits = 0xffff0000u;
-
-  [[gnu::always_inline]] static Words paired(Vec<float> even, Vec<float> odd) {
-    return std::bit_cast<Words>(even) >> 16 | (std::bit_cast<Words>(odd) & upper_digits);
-  }
   /// What bfloat16 has no digits for; 0 of infinity.
-  [[gnu::always_inline]] static Vec<float> below(Vec<float> x) {
-    const Vec<float> kept = std::bit_cast<Vec<float>>(std::bit_cast<Words>(x) & upper_digits);
-    return x == kept ? Vec<float>{} : x - kept;
+  [[gnu::always_inline]] static Words below(Vec<float> x) {
+    const Vec<float> kept = std::bit_cast<Vec<float>>(std::bit_cast<Words>(x) & upper_half);
+    return std::bit_cast<Words>(x == kept ? Vec<float>{} : x - kept);
   }
 };
 
@@ -43,7 +49,6 @@ struct SplitPairs {
 /// \param stride  elements from row to row of `rows`; `to` has `count` in each
 inline void transpose_rows(bfloat16* to, const bfloat16* rows, int stride, int count) {
   constexpr int block = 32, pairs = block / 2;
-  using Words = SplitPairs::Words;
   for (int row = 0; row < count; row += block) {
     for (int d = 0; d < stride; d += block) {
       // Words of neighbours in a row become words of neighbours in a column, of even and of odd elements of the rows.
@@ -53,7 +58,7 @@ inline void transpose_rows(bfloat16* to, const bfloat16* rows, int stride, int c
           Words first, second;
           std::memcpy(&first, rows + (row + 2 * i) * stride + d, sizeof(first));
           std::memcpy(&second, rows + (row + 2 * i + 1) * stride + d, sizeof(second));
-          words[i] = odd == 0 ? (first & 0xffffu) | second << 16 : first >> 16 | (second & 0xffff0000u);
+          words[i] = odd == 0 ? upper_pairs(first << 16, second << 16) : upper_pairs(first, second);
         });
         transpose<pairs>(words);
         unrolled<pairs>([&](auto i) RONDO_INLINE_LAMBDA {
@@ -64,7 +69,6 @@ inline void transpose_rows(bfloat16* to, const bfloat16* rows, int stride, int c
   }
 }
 
-/// One block of keys of one kv head.
 template <class T, class A, ProblemType P, class Space>
 class AmxGradientBlock {
  public:
@@ -101,18 +105,12 @@ class AmxGradientBlock {
       : in_(in),
         b_(b),
         kv_head_(kv_head),
-        first_key_(keys.begin),
         size_(size(in.shape)),
         stride_(size_.stride<T>()),
-        count_(static_cast<int>(keys.end - keys.begin)),
         columns_(column_dim<T, A>(in.shape.head_dim)),
         depth_(depth_dim<T>(in.shape.head_dim)),
         value_depth_(depth_dim<T>(in.shape.value_dim)),
-        layout_(layout),
-        k_panels_(layout.key_panels(wire, b, kv_head)),
-        v_panels_(layout.value_panels(wire, b, kv_head)),
-        k_columns_(layout.columns(wire, b, kv_head)),
-        flags_(layout.flags(wire, b, kv_head)),
+        keys_(layout, wire, b, kv_head, keys),
         q_(scratch.array<T>(size_.queries * depth_)),
         q_columns_(scratch.array<T>(size_.queries * depth_)),
         grad_out_(scratch.array<T>(size_.queries * value_depth_)),
@@ -140,24 +138,22 @@ class AmxGradientBlock {
     const Block block{scores, queries, in_.keys, numbers_.ranges};
     const TileUnit<T> tiles;
     load(head, row, here);
-    if constexpr (Scores::learned) {
-      const int member = head - kv_head_ * (in_.shape.heads / in_.shape.kv_heads);
-      head_sums_ =
-          parameter_sums_ == nullptr ? nullptr : parameter_sums_ + member * in_.problem.score.parameters_per_head();
-    }
+    head_sums_ = in_.sums_of(parameter_sums_, head);
     const int groups = round_up(here, step) / group;
-    const int panels = round_up(count_, panel<A>) / panel<A>;
+    const int panels = round_up(keys_.count, panel<A>) / panel<A>;
     for (int index = 0, fetched = 0; index < panels; ++index) {
-      for (; fetched < size_.queries * (index + 1) / panels; ++fetched) fetch_ahead(head, row, here, grad_q, fetched);
+      for (; fetched < size_.queries * (index + 1) / panels; ++fetched) {
+        in_.fetch_ahead(b_, head, row, size_.queries, here, grad_q, fetched);
+      }
       const int column = index * panel<A>;
       // One group ahead: products take long to come out of the tiles.
       const auto begin_group = [&](int at) {
-        if (cover(block, at, column) != Coverage::none) multiply_rows(at, column);
+        if (coverage_.find(block, at, keys_.first, column) != Coverage::none) multiply_rows(at, column);
       };
       begin_group(0);
       for (int at = 0; at < groups; ++at) {
         if (at + 1 < groups) begin_group(at + 1);
-        switch (covered(at, column)) {
+        switch (coverage_.at(at, column)) {
           case Coverage::all:
             weigh<false>(block, at, column);
             break;
@@ -177,7 +173,7 @@ class AmxGradientBlock {
   /// Adds the sums to the piece's gradients.
   void store(const Tensor<A, 4, Space>& grad_k, const Tensor<A, 4, Space>& grad_v) const {
     const A scale = static_cast<A>(in_.problem.scale);
-    for (int key = 0; key < count_; key += width<A>) {
+    for (int key = 0; key < keys_.count; key += width<A>) {
       add_sums(grad_k, key, gradients_of(key), in_.shape.head_dim, scale);
       add_sums(grad_v, key, gradients_of(key) + panel<A> * depth_, in_.shape.value_dim, A{1});
     }
@@ -199,36 +195,16 @@ class AmxGradientBlock {
     rows_finite_ = all_finite<A>(q_, size_.queries * depth_) && all_finite<A>(grad_out_, size_.queries * value_depth_);
   }
 
-  /// Asks for what is needed soon of one row: of grad_q to be added to, and of q and grad_out, where the queries before
-  /// these come next.
-  [[gnu::always_inline]] void fetch_ahead(int head, std::int64_t row, int here, const Tensor<A, 4, Space>& grad_q,
-                                          int r) const {
-    if (r < here) fetch_row<true>(grad_q, b_, row + r, head, 0, lines_of<A>(in_.shape.head_dim));
-    if (row == 0) return;
-    const std::int64_t before = row - size_.queries + r;
-    fetch_row<false>(in_.q, b_, before, head, 0, lines_of<T>(in_.shape.head_dim));
-    fetch_row<false>(in_.grad_out, b_, before, head, 0, lines_of<T>(in_.shape.value_dim));
-  }
-
-  Coverage cover(const Block& block, int at, int column) {
-    const Coverage coverage = block.coverage(at * group, group, first_key_ + column, panel<A>);
-    coverage_[static_cast<std::size_t>(at)][static_cast<std::size_t>(column / panel<A>)] = coverage;
-    return coverage;
-  }
-  Coverage covered(int at, int column) const {
-    return coverage_[static_cast<std::size_t>(at)][static_cast<std::size_t>(column / panel<A>)];
-  }
-
   /// Inner products of a group's queries with a panel's keys, and of their grad_out with its values.
   void multiply_rows(int at, int column) {
     const int row = at * group;
     const auto multiply = [&](A* to, const T* rows, const T* of_panel, int depth) RONDO_INLINE_LAMBDA {
-      AmxSums<T, 1, 2> sums;
+      AmxSums<T, 1> sums;
       sums.add(rows + row * depth, depth, of_panel, panel<A>, depth);
       sums.store(to + at % 2 * group * panel<A>, panel<A>);
     };
-    multiply(dots_, q_, k_panels_ + layout_.panel_at(first_key_ + column), depth_);
-    multiply(dp_, grad_out_, v_panels_ + layout_.value_panel_at(first_key_ + column), value_depth_);
+    multiply(dots_, q_, keys_.k_panel(column), depth_);
+    multiply(dp_, grad_out_, keys_.v_panel(column), value_depth_);
   }
 
   /// p and ds / scale of a group of queries and a panel of keys.
@@ -242,7 +218,7 @@ class AmxGradientBlock {
     T* const ds_pairs = ds_pairs_;
     T* const ds_rows = ds_ + column;
     const std::int64_t stride = stride_, parts = size_.queries * panel<A>, row_parts = size_.queries * stride;
-    const std::int64_t first_key = first_key_ + column;
+    const std::int64_t first_key = keys_.first + column;
     double* const head_sums = head_sums_;
     for (int row = at * group; row < (at + 1) * group; row += 2) {
       unrolled<2>([&](auto half) RONDO_INLINE_LAMBDA {
@@ -287,11 +263,11 @@ class AmxGradientBlock {
     if constexpr (Masked) ds = visible ? ds : Vec<A>{};
   }
 
-  [[gnu::always_inline]] static void store_words(T* to, SplitPairs::Words words) {
+  [[gnu::always_inline]] static void store_words(T* to, Words words) {
     std::memcpy(static_cast<void*>(to), &words, sizeof(words));
   }
   /// The pairs' first members in one row, the second ones in another. (By one instruction, which GCC does not find.)
-  [[gnu::always_inline]] static void store_apart(T* first, T* second, SplitPairs::Words words) {
+  [[gnu::always_inline]] static void store_apart(T* first, T* second, Words words) {
     alignas(64) static constexpr auto places = [] {
       std::array<std::uint16_t, 32> places{};
       for (std::size_t i = 0; i < 32; ++i) places[i] = static_cast<std::uint16_t>(i < 16 ? 2 * i : 2 * i - 31);
@@ -326,8 +302,8 @@ class AmxGradientBlock {
     int begin = groups, end = 0;
     bool masked = false;
     for (int at = 0; at < groups; ++at) {
-      if (covered(at, column) != Coverage::none) begin = std::min(begin, at), end = at + 1;
-      if (covered(at, column) != Coverage::all) masked = true;
+      if (coverage_.at(at, column) != Coverage::none) begin = std::min(begin, at), end = at + 1;
+      if (coverage_.at(at, column) != Coverage::all) masked = true;
     }
     if (end == 0) return;
     if (masked && !rows_finite_) {
@@ -338,7 +314,7 @@ class AmxGradientBlock {
     const auto multiply = [&](A* to, const T* columns, int count, const T* pairs) RONDO_INLINE_LAMBDA {
       const Parts<2> weights{pairs + first * panel<A>, size_.queries * panel<A>};
       for (int d = 0; d < count; d += 2 * amx_rows) {
-        AmxSums<T, 2, 2> sums;
+        AmxSums<T, 2> sums;
         sums.add(Parts<1>{columns + d * size_.queries + first}, size_.queries, weights, panel<A>, depth);
         sums.store(to + d * panel<A>, panel<A>);
       }
@@ -359,7 +335,7 @@ class AmxGradientBlock {
         for (int key = 0; key < panel<A>; ++key) {
           A sum{0};
           for (int r = 0; r < block.queries.count; ++r) {
-            if (!block.sees(r, first_key_ + column + key)) continue;
+            if (!block.sees(r, keys_.first + column + key)) continue;
             const T* const weight = pairs + r / 2 * 2 * panel<A> + 2 * key + r % 2;
             sum += whole(weight, size_.queries * panel<A>) * static_cast<A>(rows[r * depth + d]);
           }
@@ -376,15 +352,13 @@ class AmxGradientBlock {
   /// grad_q += ds·k: rows are queries, the depth is the keys they see.
   void add_to_queries(const Block& block, int head, std::int64_t row, int here, const Tensor<A, 4, Space>& grad_q) {
     for (int first = 0; first < here; first += step) {
-      int begin = count_, end = 0;
+      int begin = keys_.count, end = 0;
       bool poisoned = false;
       for (int at = first / group; at < (first + step) / group; ++at) {
-        for (int column = 0; column < count_; column += panel<A>) {
-          const Coverage coverage = covered(at, column);
+        for (int column = 0; column < keys_.count; column += panel<A>) {
+          const Coverage coverage = coverage_.at(at, column);
           if (coverage != Coverage::none) begin = std::min(begin, column), end = std::max(end, column + panel<A>);
-          if (coverage != Coverage::all && (flags_[(first_key_ + column) / panel<A>] & key_not_finite) != 0) {
-            poisoned = true;
-          }
+          if (coverage != Coverage::all && keys_.spoiled(column)) poisoned = true;
         }
       }
       if (end == 0) continue;
@@ -395,8 +369,8 @@ class AmxGradientBlock {
       }
       const Parts<2> weights{ds_ + first * stride_ + begin, size_.queries * stride_};
       for (int column = 0; column < columns_; column += panel<A>) {
-        AmxSums<T, 2, 2> sums;
-        const T* const keys = k_columns_ + layout_.column_tile(column) + (first_key_ + begin) * panel<A>;
+        AmxSums<T, 2> sums;
+        const T* const keys = keys_.columns + keys_.layout.column_tile(column) + (keys_.first + begin) * panel<A>;
         sums.add(weights, stride_, Parts<1>{keys}, panel<A>, end - begin);
         sums.store(products_ + column, columns_);
       }
@@ -416,10 +390,10 @@ class AmxGradientBlock {
     for (int r = first; r < first + rows; ++r) {
       for (int d = 0; d < in_.shape.head_dim; ++d) {
         A sum{0};
-        for (int key = 0; key < count_; ++key) {
-          if (!block.sees(r, first_key_ + key)) continue;
+        for (int key = 0; key < keys_.count; ++key) {
+          if (!block.sees(r, keys_.first + key)) continue;
           sum += whole(ds_ + r * stride_ + key, size_.queries * stride_) *
-                 static_cast<A>(k_columns_[layout_.column_at(first_key_ + key, d)]);
+                 static_cast<A>(keys_.columns[keys_.layout.column_at(keys_.first + key, d)]);
         }
         grad_q(b_, row + r, head, d) += sum * block.scores.scale();
       }
@@ -432,10 +406,10 @@ class AmxGradientBlock {
       Bits<A, width<A>> lines[width<A>];
       for (int i = 0; i < width<A>; ++i) std::memcpy(&lines[i], sums + (d + i) * panel<A>, sizeof(lines[i]));
       transpose<width<A>>(lines);
-      for (int i = 0; i < std::min(width<A>, count_ - key); ++i) {
+      for (int i = 0; i < std::min(width<A>, keys_.count - key); ++i) {
         A line[width<A>];
         rondo::host::store(line, std::bit_cast<Vec<A>>(lines[i]) * splat(scale));
-        const Row<A> row = row_of(gradient, b_, first_key_ + key + i, kv_head_);
+        const Row<A> row = row_of(gradient, b_, keys_.first + key + i, kv_head_);
         add_row(Row<A>{&row[d], row.element, std::min(width<A>, dims - d)}, line);
       }
     }
@@ -444,18 +418,12 @@ class AmxGradientBlock {
   const Input& in_;
   int b_;
   int kv_head_;
-  std::int64_t first_key_;
   GradientSize size_;
   int stride_;   ///< elements from row to row of ds
-  int count_;    ///< keys of this block
   int columns_;  ///< head_dim in whole tiles
   int depth_;    ///< head_dim and value_dim as products over them take them
   int value_depth_;
-  WireLayout<T, A> layout_;
-  const T* k_panels_;
-  const T* v_panels_;
-  const T* k_columns_;
-  const std::uint8_t* flags_;
+  PackedKeys<T, A> keys_;
   T* q_;          ///< [queries][head_dim]
   T* q_columns_;  ///< transposed
   T* grad_out_;
@@ -471,9 +439,10 @@ class AmxGradientBlock {
   double* parameter_sums_ = nullptr;
   double* head_sums_ = nullptr;  ///< of the head that is folded
   bool rows_finite_ = true;
-  std::array<std::array<Coverage, most_amx_gradient.keys / panel<A>>, most_amx_gradient.queries / group> coverage_{};
+  TileCoverage<A, group, most_amx_gradient> coverage_;
 };
+
+#endif
 
 }  // namespace RONDO_HOST_NAMESPACE
 }  // namespace rondo::host
-#endif

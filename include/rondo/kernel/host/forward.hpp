@@ -285,7 +285,7 @@ class ForwardBlock {
       // All of them before the first is looked at: they take long to come out of the tiles.
       for (int column = 0; column < count; column += panel<A>) {
         if (coverage_of(column) == Coverage::none) continue;
-        AmxSums<Operand, 2, 2> sums;
+        AmxSums<Operand, 2> sums;
         sums.add(q_ + row * depth_, depth_, keys_at(key, column), panel<A>, depth_);
         sums.store(s_ + column, key_block);
       }
@@ -402,7 +402,7 @@ class ForwardBlock {
     if constexpr (in_tiles<Operand>) {
       for (int column = 0; column < columns_; column += panel<A>) {
         fetch_values(ahead, column, panel<A>);
-        AmxSums<Operand, 2, 2> sums;
+        AmxSums<Operand, 2> sums;
         sums.add(p_ + seen.begin, key_block, values_at(key, seen.begin, column, panel<A>), panel<A>, end - seen.begin);
         sums.store(products_ + column, columns_);
       }

@@ -56,6 +56,74 @@ struct GradientInput {
     return ScoreTile<P, A>(problem, b, head).coverage(rows, keys.part(range.begin, range.end - range.begin)) !=
            Coverage::none;
   }
+
+  /// A head's part of the gradient of the score's parameters, of [heads of the group, parameters_per_head], or null.
+  double* sums_of(double* sums, int head) const {
+    if constexpr (ScoreTile<P, A>::learned) {
+      const int member = head % (shape.heads / shape.kv_heads);
+      return sums == nullptr ? nullptr : sums + member * problem.score.parameters_per_head();
+    } else {
+      return nullptr;
+    }
+  }
+
+  /// Asks for what is needed soon of one row, number r of a block that begins at `row`: of grad_q to be added to, and of q
+  /// and grad_out, where the `count` queries before these come next.
+  /// \param here  rows of the block
+  [[gnu::always_inline]] void fetch_ahead(int b, int head, std::int64_t row, int count, int here,
+                                          const Tensor<A, 4, Space>& grad_q, int r) const {
+    if (r < here) fetch_row<true>(grad_q, b, row + r, head, 0, lines_of<A>(shape.head_dim));
+    if (row == 0) return;
+    const std::int64_t before = row - count + r;
+    fetch_row<false>(q, b, before, head, 0, lines_of<T>(shape.head_dim));
+    fetch_row<false>(grad_out, b, before, head, 0, lines_of<T>(shape.value_dim));
+  }
+};
+
+/// A block of keys of one kv head in its piece.
+template <class T, class A>
+struct PackedKeys {
+  WireLayout<T, A> layout;
+  std::int64_t first;  ///< in the piece
+  int count;
+  const T* k_panels;
+  const T* v_panels;
+  const T* columns;  ///< of the whole piece
+  const std::uint8_t* flags;
+
+  PackedKeys(const WireLayout<T, A>& wire_layout, std::byte* wire, int b, int kv_head, const KeyBlocks::Range& keys)
+      : layout(wire_layout),
+        first(keys.begin),
+        count(static_cast<int>(keys.end - keys.begin)),
+        k_panels(layout.key_panels(wire, b, kv_head)),
+        v_panels(layout.value_panels(wire, b, kv_head)),
+        columns(layout.columns(wire, b, kv_head)),
+        flags(layout.flags(wire, b, kv_head)) {}
+
+  /// The panels that begin at a column of the block.
+  const T* k_panel(int column) const { return k_panels + layout.panel_at(first + column); }
+  const T* v_panel(int column) const { return v_panels + layout.value_panel_at(first + column); }
+  /// Whether a key there is not finite.
+  bool spoiled(int column) const { return (flags[(first + column) / panel<A>] & key_not_finite) != 0; }
+};
+
+/// What groups of Rows queries see of panels of keys, kept from their scores to the products that follow.
+template <class A, int Rows, GradientSize Most>
+class TileCoverage {
+ public:
+  /// \param first_key  of the block, in the piece
+  template <class Block>
+  Coverage find(const Block& block, int group, std::int64_t first_key, int column) {
+    Coverage& coverage = kept_[static_cast<std::size_t>(group)][static_cast<std::size_t>(column / panel<A>)];
+    coverage = block.coverage(group * Rows, Rows, first_key + column, panel<A>);
+    return coverage;
+  }
+  Coverage at(int group, int column) const {
+    return kept_[static_cast<std::size_t>(group)][static_cast<std::size_t>(column / panel<A>)];
+  }
+
+ private:
+  std::array<std::array<Coverage, Most.keys / panel<A>>, Most.queries / Rows> kept_{};
 };
 
 /// What scores of a block's queries are compared with.
@@ -102,7 +170,6 @@ class GradientBlock {
   using Operand = std::conditional_t<depth_step<T> == 1, A, T>;
   static constexpr bool widened = !std::is_same_v<T, Operand>;
   static constexpr bool narrow = !std::is_same_v<A, Operand>;
-  static constexpr int groups = most_gradient.queries / tile_rows;
   /// Elements of the depth that grad_out·v is summed over at a time: fewer cost time, which only plain scores would show.
   static constexpr int gradient_part = Scores::plain && !Scores::drops ? 64 : 16;
   /// Whether some of these products are made more precisely: those of pairs with more than `much` of their query's
@@ -149,19 +216,13 @@ class GradientBlock {
       : in_(in),
         b_(b),
         kv_head_(kv_head),
-        first_key_(keys.begin),
         size_(size(in.shape)),
         stride_(size_.stride<A>()),
-        count_(static_cast<int>(keys.end - keys.begin)),
         columns_(padded_dim<A>(in.shape.head_dim)),
         value_columns_(padded_dim<A>(in.shape.value_dim)),
         depth_(depth_dim<T>(in.shape.head_dim)),
         value_depth_(depth_dim<T>(in.shape.value_dim)),
-        layout_(layout),
-        k_panels_(layout.key_panels(wire, b, kv_head)),
-        v_panels_(layout.value_panels(wire, b, kv_head)),
-        stored_columns_(layout.columns(wire, b, kv_head)),
-        flags_(layout.flags(wire, b, kv_head)),
+        keys_(layout, wire, b, kv_head, keys),
         q_(scratch.array<A>(size_.queries * columns_)),
         grad_out_(scratch.array<A>(size_.queries * value_columns_)),
         p_(scratch.array<A>(size_.queries * stride_)),
@@ -193,19 +254,17 @@ class GradientBlock {
     find_ranges(scores, queries, in_.keys, size_.queries, numbers_.ranges);
     const ScoreBlock<A, Scores> block{scores, queries, in_.keys, numbers_.ranges};
     load(head, row, here);
-    if constexpr (Scores::learned) {
-      const int member = head - kv_head_ * (in_.shape.heads / in_.shape.kv_heads);
-      head_sums_ =
-          parameter_sums_ == nullptr ? nullptr : parameter_sums_ + member * in_.problem.score.parameters_per_head();
-    }
+    head_sums_ = in_.sums_of(parameter_sums_, head);
     const int row_groups = (here + tile_rows - 1) / tile_rows;
-    const int turns = round_up(count_, panel<A>) / panel<A> * row_groups;
+    const int turns = round_up(keys_.count, panel<A>) / panel<A> * row_groups;
     int fetched = 0, due = 0;
-    for (int column = 0; column < count_; column += panel<A>) {
+    for (int column = 0; column < keys_.count; column += panel<A>) {
       const Operands operands = operands_of(column);
       for (int group = 0; group < row_groups; ++group) {
-        for (due += size_.queries; due >= turns; due -= turns) fetch_ahead(head, row, here, grad_q, fetched++);
-        tile(block, operands, group * tile_rows, column, cover(block, group, column));
+        for (due += size_.queries; due >= turns; due -= turns) {
+          in_.fetch_ahead(b_, head, row, size_.queries, here, grad_q, fetched++);
+        }
+        tile(block, operands, group * tile_rows, column, coverage_.find(block, group, keys_.first, column));
       }
     }
     add_to_keys(block, row_groups);
@@ -215,12 +274,12 @@ class GradientBlock {
   /// Adds the sums to the piece's gradients.
   void store(const Tensor<A, 4, Space>& grad_k, const Tensor<A, 4, Space>& grad_v) const {
     const Vec<A> scale = splat(static_cast<A>(in_.problem.scale));
-    for (int at = 0; at < count_ * columns_; at += width<A>) {
+    for (int at = 0; at < keys_.count * columns_; at += width<A>) {
       rondo::host::store(grad_k_ + at, rondo::host::load<A>(grad_k_ + at) * scale);
     }
-    for (int key = 0; key < count_; ++key) {
-      add_row(row_of(grad_k, b_, first_key_ + key, kv_head_), grad_k_ + key * columns_);
-      add_row(row_of(grad_v, b_, first_key_ + key, kv_head_), grad_v_ + key * value_columns_);
+    for (int key = 0; key < keys_.count; ++key) {
+      add_row(row_of(grad_k, b_, keys_.first + key, kv_head_), grad_k_ + key * columns_);
+      add_row(row_of(grad_v, b_, keys_.first + key, kv_head_), grad_v_ + key * value_columns_);
     }
   }
 
@@ -230,14 +289,14 @@ class GradientBlock {
   /// The keys' columns in the accumulate type.
   void widen_columns(Scratch& scratch) {
     if constexpr (std::is_same_v<T, A>) {
-      k_columns_ = stored_columns_;
+      k_columns_ = keys_.columns;
     } else {
       A* const columns = scratch.array<A>(size_.keys * columns_);
       k_columns_ = columns;
-      const int count = round_up(count_, panel<A>);
+      const int count = round_up(keys_.count, panel<A>);
       for (int d = 0; d < columns_; d += panel<A>) {
-        const int stride = layout_.column_stride(d);
-        const T* from = stored_columns_ + layout_.column_tile(d) + first_key_ * stride;
+        const int stride = keys_.layout.column_stride(d);
+        const T* from = keys_.columns + keys_.layout.column_tile(d) + keys_.first * stride;
         for (int at = 0; at < count * stride; at += width<A>) {
           rondo::host::store(columns + size_.keys * d + at, rondo::host::load<A>(from + at));
         }
@@ -247,7 +306,7 @@ class GradientBlock {
   /// The keys' columns from the tile that starts at d on.
   const A* key_columns(int d) const {
     if constexpr (std::is_same_v<T, A>) {
-      return k_columns_ + layout_.column_tile(d) + first_key_ * layout_.column_stride(d);
+      return k_columns_ + keys_.layout.column_tile(d) + keys_.first * keys_.layout.column_stride(d);
     } else {
       return k_columns_ + size_.keys * d;
     }
@@ -270,35 +329,14 @@ class GradientBlock {
         all_finite<A>(q_, size_.queries * columns_) && all_finite<A>(grad_out_, size_.queries * value_columns_);
   }
 
-  /// Asks for what is needed soon of one row: of grad_q to be added to, and of q and grad_out, where the queries before
-  /// these come next.
-  [[gnu::always_inline]] void fetch_ahead(int head, std::int64_t row, int here, const Tensor<A, 4, Space>& grad_q,
-                                          int r) const {
-    const int head_dim = in_.shape.head_dim, value_dim = in_.shape.value_dim;
-    if (r < here) fetch_row<true>(grad_q, b_, row + r, head, 0, lines_of<A>(head_dim));
-    if (row == 0) return;
-    const std::int64_t before = row - size_.queries + r;
-    fetch_row<false>(in_.q, b_, before, head, 0, lines_of<T>(head_dim));
-    fetch_row<false>(in_.grad_out, b_, before, head, 0, lines_of<T>(value_dim));
-  }
-
-  Coverage cover(const Block& block, int group, int column) {
-    const Coverage coverage = block.coverage(group * tile_rows, tile_rows, first_key_ + column, panel<A>);
-    coverage_[static_cast<std::size_t>(group)][static_cast<std::size_t>(column / panel<A>)] = coverage;
-    return coverage;
-  }
-  Coverage covered(int group, int column) const {
-    return coverage_[static_cast<std::size_t>(group)][static_cast<std::size_t>(column / panel<A>)];
-  }
-
   /// A panel of keys and values as products take it.
   struct Operands {
     const Operand* k;
     const Operand* v;
   };
   Operands operands_of(int column) const {
-    const T* k = k_panels_ + layout_.panel_at(first_key_ + column);
-    const T* v = v_panels_ + layout_.value_panel_at(first_key_ + column);
+    const T* k = keys_.k_panel(column);
+    const T* v = keys_.v_panel(column);
     if constexpr (widened) {
       const auto widen = [](A* to, const T* from, int elements) {
         for (int at = 0; at < elements; at += width<A>) rondo::host::store(to + at, rondo::host::load<A>(from + at));
@@ -328,7 +366,7 @@ class GradientBlock {
       tile_of<2, false>(block, operands, row, column);
     } else if (coverage == Coverage::none) {
       hide(row, column, panel<A>);
-    } else if (block.coverage(row, tile_rows, first_key_ + column + width<A>, width<A>) == Coverage::none) {
+    } else if (block.coverage(row, tile_rows, keys_.first + column + width<A>, width<A>) == Coverage::none) {
       tile_of<1, true>(block, operands, row, column);
       hide(row, column + width<A>, width<A>);
     } else {
@@ -346,7 +384,7 @@ class GradientBlock {
   /// p and ds / scale of a group of rows and a panel of keys, or half of one.
   template <int Vectors, bool Masked>
   void tile_of(const Block& block, const Operands& operands, int row, int column) {
-    const std::int64_t key = first_key_ + column;
+    const std::int64_t key = keys_.first + column;
     const int stride = stride_;
     A* const p_tile = p_ + row * stride + column;
     A* const ds_tile = ds_ + row * stride + column;
@@ -461,14 +499,14 @@ class GradientBlock {
 
   /// grad_v += pᵀ·grad_out and grad_k += dsᵀ·q: rows are keys, the depth is the queries that see them.
   void add_to_keys(const Block& block, int row_groups) {
-    for (int key = 0; key < count_; key += tile_rows) {
+    for (int key = 0; key < keys_.count; key += tile_rows) {
       int begin = row_groups, end = 0;
       bool masked = false;
       for (int group = 0; group < row_groups; ++group) {
-        const int last = std::min(key + tile_rows, count_) - 1;
+        const int last = std::min(key + tile_rows, keys_.count) - 1;
         for (int column = key / panel<A> * panel<A>; column <= last; column += panel<A>) {
-          if (covered(group, column) != Coverage::none) begin = std::min(begin, group), end = group + 1;
-          if (covered(group, column) != Coverage::all) masked = true;
+          if (coverage_.at(group, column) != Coverage::none) begin = std::min(begin, group), end = group + 1;
+          if (coverage_.at(group, column) != Coverage::all) masked = true;
         }
       }
       if (end == 0) continue;
@@ -495,7 +533,7 @@ class GradientBlock {
   }
 
   void add_to_keys_one_by_one(const Block& block, int first) {
-    for (int key = first; key < std::min(first + tile_rows, count_); ++key) {
+    for (int key = first; key < std::min(first + tile_rows, keys_.count); ++key) {
       add_seen(block, key, grad_v_, p_, grad_out_, value_columns_);
       add_seen(block, key, grad_k_, ds_, q_, columns_);
     }
@@ -504,7 +542,7 @@ class GradientBlock {
     for (int d = 0; d < columns; ++d) {
       A sum{0};
       for (int r = 0; r < block.queries.count; ++r) {
-        if (block.sees(r, first_key_ + key)) sum += weights[r * stride_ + key] * values[r * columns + d];
+        if (block.sees(r, keys_.first + key)) sum += weights[r * stride_ + key] * values[r * columns + d];
       }
       sums[key * columns + d] += sum;
     }
@@ -514,16 +552,15 @@ class GradientBlock {
   void add_to_queries(const Block& block, int head, std::int64_t row, int here,
                       const Tensor<A, 4, Space>& grad_q) const {
     for (int group = 0; group * tile_rows < here; ++group) {
-      int begin = count_, end = 0;
+      int begin = keys_.count, end = 0;
       bool poisoned = false;
-      for (int column = 0; column < count_; column += panel<A>) {
-        const Coverage coverage = covered(group, column);
+      for (int column = 0; column < keys_.count; column += panel<A>) {
+        const Coverage coverage = coverage_.at(group, column);
         if (coverage != Coverage::none) begin = std::min(begin, column), end = column + panel<A>;
       }
       if (end == 0) continue;
       for (int column = begin; column < end; column += panel<A>) {
-        poisoned = poisoned || (covered(group, column) != Coverage::all &&
-                                (flags_[(first_key_ + column) / panel<A>] & key_not_finite) != 0);
+        poisoned = poisoned || (coverage_.at(group, column) != Coverage::all && keys_.spoiled(column));
       }
       const int rows = std::min(tile_rows, here - group * tile_rows);
       if (poisoned) {
@@ -531,7 +568,7 @@ class GradientBlock {
         continue;
       }
       for_column_tiles<A>(columns_, [&](int column, auto vectors) RONDO_INLINE_LAMBDA {
-        const int stride = layout_.column_stride(column);
+        const int stride = keys_.layout.column_stride(column);
         Sums<A, vectors> tile;
         clear(tile);
         multiply(tile, ds_ + group * tile_rows * stride_ + begin, stride_, 1, key_columns(column) + begin * stride,
@@ -555,11 +592,11 @@ class GradientBlock {
     for (int r = first; r < first + rows; ++r) {
       for (int d = 0; d < in_.shape.head_dim; ++d) {
         const int tile = d / panel<A> * panel<A>;
-        const int stride = layout_.column_stride(tile);
+        const int stride = keys_.layout.column_stride(tile);
         const A* k = key_columns(tile) + d - tile;
         A sum{0};
-        for (int key = 0; key < count_; ++key) {
-          if (block.sees(r, first_key_ + key)) sum += ds_[r * stride_ + key] * k[key * stride];
+        for (int key = 0; key < keys_.count; ++key) {
+          if (block.sees(r, keys_.first + key)) sum += ds_[r * stride_ + key] * k[key * stride];
         }
         grad_q(b_, row + r, head, d) += sum * block.scores.scale();
       }
@@ -579,20 +616,14 @@ class GradientBlock {
   const Input& in_;
   int b_;
   int kv_head_;
-  std::int64_t first_key_;
   GradientSize size_;
   int stride_;   ///< elements from row to row of p and ds
-  int count_;    ///< keys of this block
   int columns_;  ///< head_dim and value_dim in whole vectors
   int value_columns_;
   int depth_;  ///< both as products over them take them
   int value_depth_;
-  WireLayout<T, A> layout_;
-  const T* k_panels_;
-  const T* v_panels_;
-  const T* stored_columns_;
+  PackedKeys<T, A> keys_;
   const A* k_columns_ = nullptr;
-  const std::uint8_t* flags_;
   A* q_;
   A* grad_out_;
   A* p_;
@@ -607,7 +638,7 @@ class GradientBlock {
   double* parameter_sums_ = nullptr;
   double* head_sums_ = nullptr;  ///< of the head that is folded
   bool rows_finite_ = true;
-  std::array<std::array<Coverage, most_gradient.keys / panel<A>>, groups> coverage_{};
+  TileCoverage<A, tile_rows, most_gradient> coverage_;
 };
 
 }  // namespace RONDO_HOST_NAMESPACE

@@ -55,7 +55,8 @@ class host_kernel {
   void pack(const Exec& exec, Pass pass, const Shape& shape, const Tensor<const T, 4, memory_space>& k,
             const Tensor<const T, 4, memory_space>& v, const WireView<memory_space>& wire) const {
     const auto tokens = static_cast<std::int64_t>(k.extent(1));
-    const WireLayout<T, A> layout(shape, pass, tokens);
+    using Layout = WireLayout<T, A>;
+    const Layout layout(shape, pass, tokens);
     const std::int64_t items = layout.panels() * shape.batch * shape.kv_heads;
     for_items("rondo::pack", exec, items, 0, Progress({}), [&](std::int64_t item, Scratch) {
       const std::int64_t index = item % layout.panels();
@@ -80,11 +81,11 @@ class host_kernel {
       };
       into_panel(layout.key_panels(wire.data(), b, kv_head) + layout.panel_at(first), rows_of(k), key_not_finite);
       if (pass == Pass::forward) {
-        into_columns(std::integral_constant<int, depth_step<T>>{}, rows_of(v), value_not_finite);
+        into_columns(std::integral_constant<int, Layout::column_step(Pass::forward)>{}, rows_of(v), value_not_finite);
       } else {
         into_panel(layout.value_panels(wire.data(), b, kv_head) + layout.value_panel_at(first), rows_of(v),
                    value_not_finite);
-        into_columns(std::integral_constant<int, WireLayout<T, A>::column_step(Pass::backward)>{}, rows_of(k), 0);
+        into_columns(std::integral_constant<int, Layout::column_step(Pass::backward)>{}, rows_of(k), 0);
       }
       layout.flags(wire.data(), b, kv_head)[index] = flags;
     });
@@ -196,14 +197,9 @@ class host_kernel {
 
  private:
   using A = accumulate_type;
-#if RONDO_HOST_AMX
   template <class P>
   using Gradient =
       std::conditional_t<in_tiles<T>, AmxGradientBlock<T, A, P, memory_space>, GradientBlock<T, A, P, memory_space>>;
-#else
-  template <class P>
-  using Gradient = GradientBlock<T, A, P, memory_space>;
-#endif
 
   /// \param outputs  where rows are finished, or null
   template <ProblemType P>
